@@ -1,0 +1,181 @@
+"""The rendered site in a real browser, under an address of its own: no errors, no foreign requests, all by keyboard."""
+import base64
+import functools
+import hashlib
+import http.server
+import shutil
+import subprocess
+import tarfile
+import threading
+
+import pytest
+
+from conftest import CHROMIUM, needs_chromium
+from test_render import FIGURE, make_project, page, pages, rendered
+
+pytest.importorskip("websocket")
+from browser import Browser, until  # noqa: E402
+
+pytestmark = needs_chromium
+ADDRESSES = ["index.html", "nbs/00_start.html", "nbs/10_layers.html", "nbs/11_next.html", "nbs/90_plot.html"]
+RICH = [
+    '::: {.callout-tip collapse="true"}\n## Solution', ("code", "x = 1  # " + "long " * 60), "[]{#api-inside} Inside. $x_1$\n:::",
+    ("code", "y = 2", {"code-fold": "true", "code-summary": "Draw"}),
+    "::: {.panel-tabset}\n## PyTorch\n\nOne.\n\n## NumPy\n\nTwo.\n:::",
+    "$$\n" + " + ".join(rf"\frac{{a_{{{n}}}}}{{b_{{{n}}}}}" for n in range(30)) + "\n$$ {#eq-long}",
+    "|" + " column |" * 12 + "\n|" + "---|" * 12 + "\n|" + " `a_long_name` |" * 12 + "\n\n: Wide {#tbl-wide}",
+    "A " + "Donaudampfschifffahrtsgesellschaft" * 4 + " and `a_very_long_name_" + "x" * 60 + "` [@knuth1984].[^1]\n\n[^1]: A note.",
+    "## A section with a long title about `scaled_dot_product_attention` in it\n\nText.",
+]
+
+
+AXE = "4.10.2"
+AXE_INTEGRITY = "sha512-RE3mdQ7P3FRSe7eqCWoeQ/Z9QXrtniSjp1wUjt5nRC3WIpz5rSCve6o3fsZ2aCpJtrZjSZgjwXAoTO5k4tEI0w=="
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory) -> str:
+    "The accessibility checker axe-core, from npm."
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    packed = npm and subprocess.run([npm, "pack", f"axe-core@{AXE}", "--ignore-scripts"], cwd=folder, capture_output=True)
+    archive = folder / f"axe-core-{AXE}.tgz"
+    if not packed or packed.returncode or not archive.is_file():
+        pytest.skip(f"axe-core {AXE} can't be had from npm here")
+    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    assert f"sha512-{digest}" == AXE_INTEGRITY
+    with tarfile.open(archive) as package:
+        return package.extractfile("package/axe.min.js").read().decode()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    "A browser at a small book that lives under `/some/prefix/`."
+    root = tmp_path_factory.mktemp("site")
+    (root / "book").mkdir()
+    content = pages(*RICH, next=["The word xylophone stands here. See [inside](10_layers.ipynb#api-inside)."])
+    content[4] = page("nbs/90_plot.ipynb", "# Plots {#sec-plot}", FIGURE.replace("fig-line", "fig-plot"))
+    for made in content[4].cells:
+        made.origin = type(made.origin)(made.origin.path, made.origin.index, "plot-output")
+    site = rendered(make_project(root / "book"), content)
+    (root / "some").mkdir()
+    site.rename(root / "some" / "prefix")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(root))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        tab = Browser(CHROMIUM, f"http://127.0.0.1:{server.server_port}/some/prefix/")
+        yield tab
+        tab.close()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_pages_load_quietly_and_fit_a_phone(browser, address):
+    for width, scheme in ((390, "light"), (390, "dark"), (1440, "light")):
+        browser.window(width)
+        browser.scheme(scheme)
+        browser.go(address)
+        browser.run("document.querySelectorAll('details').forEach(box => box.open = true)")
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth"), (address, width)
+        assert browser.complaints == []
+        assert not any("pagefind" in url for url in browser.requested), "search is loaded when it is asked for"
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_axe_finds_nothing_against_wcag_2_1_aa(browser, axe, address):
+    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}"
+    faults = f"axe.run(document, {rules}).then(found => found.violations.map(fault => [fault.id, fault.nodes[0].html]))"
+    for width, scheme in ((1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")):
+        browser.window(width)
+        browser.scheme(scheme)
+        browser.go(address)
+        browser.run("document.querySelectorAll('details').forEach(box => box.open = true)")
+        browser.run(axe + ";0")
+        assert browser.run(faults) == [], (address, width, scheme)
+
+
+def test_search_finds_the_one_page_with_a_word_by_keyboard(browser):
+    browser.window(1440)
+    browser.go("nbs/10_layers.html")
+    browser.press("/")
+    until(lambda: browser.run("document.querySelector('dialog.search').open && document.activeElement.type === 'search'"), "the dialog")
+    browser.type("xylophone")
+    until(lambda: browser.run("document.querySelector('.search-status').textContent === 'On one page.'"), "one page")
+    browser.press("Enter")
+    until(lambda: browser.run("location.pathname.endsWith('/some/prefix/nbs/11_next.html')"), "the page that was found")
+    assert browser.complaints == []
+
+
+def test_search_closes_with_escape(browser):
+    browser.go("index.html")
+    browser.press("/")
+    until(lambda: browser.run("document.querySelector('dialog.search').open"), "the dialog")
+    browser.press("Escape")
+    until(lambda: browser.run("!document.querySelector('dialog.search').open"), "the dialog to close")
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen_and_then_persists(browser):
+    paper = "getComputedStyle(document.body).backgroundColor"
+    browser.scheme("light")
+    browser.go("index.html")
+    light = browser.run(paper)
+    browser.scheme("dark")
+    dark = browser.run(paper)
+    assert light != dark
+    browser.run("document.querySelector('.theme-button').click()")
+    assert browser.run(paper) == light
+    browser.go("nbs/11_next.html")
+    assert browser.run(paper) == light and "light" in browser.run("document.querySelector('.theme-button').ariaLabel")
+    browser.run("localStorage.clear()")
+
+
+@pytest.mark.parametrize("summary", ["details.callout > summary", "details.fold > summary"])
+def test_what_is_folded_opens_by_keyboard(browser, summary):
+    browser.go("nbs/10_layers.html")
+    box = f"document.querySelector({summary!r})"
+    assert not browser.run(f"{box}.parentElement.open")
+    browser.run(f"{box}.focus()")
+    browser.press("Enter")
+    assert browser.run(f"{box}.parentElement.open")
+
+
+def test_tabs_change_with_the_arrow_keys(browser):
+    browser.go("nbs/10_layers.html")
+    shown = "[...document.querySelectorAll('[role=tabpanel]')].filter(panel => !panel.hidden).map(panel => panel.innerText.trim()).join()"
+    assert browser.run(shown) == "One."
+    browser.run("document.querySelector('[role=tab][aria-selected=true]').focus()")
+    browser.press("ArrowRight")
+    assert browser.run(shown) == "Two." and browser.run("document.activeElement.innerText") == "NumPy"
+
+
+def test_a_link_into_a_closed_solution_opens_it(browser):
+    browser.go("nbs/10_layers.html#api-inside")
+    until(lambda: browser.run("document.querySelector('details.callout').open"), "the solution to open")
+
+
+def test_math_is_typeset_in_its_own_fonts(browser):
+    browser.go("nbs/10_layers.html")
+    assert browser.run("document.fonts.ready.then(() => [...document.fonts].some(font => font.family === 'KaTeX_Math' && font.status === 'loaded'))")
+    assert "$" not in browser.run("document.querySelector('article').innerText")
+
+
+def test_what_scrolls_sideways_is_reached_by_keyboard(browser):
+    browser.window(390)
+    browser.go("nbs/10_layers.html")
+    browser.run("document.querySelectorAll('details').forEach(box => box.open = true)")
+    reached = "[...document.querySelectorAll('pre, .scroll, .float-body')].filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.tabIndex)"
+    until(lambda: (found := browser.run(reached)) and set(found) == {0}, "every scrolling box in the tab order")
+
+
+def test_the_menu_opens_on_a_phone(browser):
+    browser.window(390)
+    browser.go("index.html")
+    assert browser.run("getComputedStyle(document.querySelector('.sidebar')).display") == "none"
+    browser.run("document.querySelector('.menu').focus()")
+    browser.press("Enter")
+    assert browser.run("getComputedStyle(document.querySelector('.sidebar')).display") == "block"
+    assert browser.run("document.querySelector('.menu').getAttribute('aria-expanded')") == "true"
