@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from project import BuildError
@@ -102,6 +103,10 @@ FAULTS = {
     "a syntax error in an exported cell": (
         lambda b: b.cell(LINES, "lines-code", "#| export\ndef by_line(text:\n    return 1"),
         LINES, "lines-code", "SyntaxError", "mend the syntax",
+    ),
+    "a line of code that pages would cut off": (
+        lambda b: b.cell(LINES, "lines-check", "x = 1\n" + "y = " + " + ".join("1" * 30)),
+        LINES, "lines-check", "the line has 121 characters, and pages show 88", "break it",
     ),
     "an unknown cross-reference": (
         lambda b: b.cell(LINES, "lines-text", old="@fig-bars", new="@fig-baars"),
@@ -228,6 +233,41 @@ def run_book(book: TinyBook, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command(), env={**os.environ, "LLM_BOOK_ROOT": str(book.root)}, capture_output=True, timeout=120, **options)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_an_interrupted_build_ends_at_once_and_leaves_no_kernel_behind(book):
+    before = book.site()
+    book.cell(LINES, "lines-check", "import pathlib\nimport time\n\npathlib.Path('started').touch()\ntime.sleep(60)")
+    process = subprocess.Popen(
+        command(), env={**os.environ, "LLM_BOOK_ROOT": str(book.root)}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    until(lambda: (book.root / "nbs/started").exists(), seconds=60)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 130 and "Nothing is lost" in said and "Traceback" not in said
+    assert book.site() == before
+    until(lambda: not kernels_of(book), seconds=20)
+
+
+def until(true, seconds: float) -> None:
+    "Wait until a condition holds."
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"it took more than {seconds} s"
+        time.sleep(0.1)
+
+
+def kernels_of(book: TinyBook) -> list[int]:
+    "Processes that run a chapter of this copy of the book."
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(book.root) in process.environ().get("LLM_BOOK_WATCH", "") and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (psutil.Error, OSError):
+            pass
+    return found
+
+
 @pytest.mark.skipif(os.name == "nt", reason="kills a process group, which Windows doesn't have")
 def test_killed_at_ten_random_moments_the_site_is_always_whole(book):
     "Every edit changes all pages. After each kill the site is that of the edit before, or that of this one."
@@ -255,3 +295,4 @@ def test_killed_at_ten_random_moments_the_site_is_always_whole(book):
         assert not finished or after == whole, f"the site of edition {edition} was not whole"
         assert f"Edition {edition}." in (book.root / "_book/index.html").read_text(encoding="utf-8")
     assert not list(book.root.glob("_book.*")), "half-built sites are left behind"
+    until(lambda: not kernels_of(book), seconds=20)

@@ -336,8 +336,11 @@ def run_all(project: Project, todo: list[Notebook], runner: str, report: Report)
         report.line(f"  [{len(finished)}/{count}] {nb.path}: {run.cells} cells, {run.cpu_s:.1f} CPU-s, {run.mem_bytes / 2**20:.0f} MB")
         return run
 
-    with ThreadPoolExecutor(max_workers=project.cores) as pool:
+    pool = ThreadPoolExecutor(max_workers=project.cores)
+    try:
         results = list(pool.map(one, todo))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # an interrupted build doesn't wait for its chapters
     problems = [problem for result in results if isinstance(result, list) for problem in result]
     return problems, [result for result in results if isinstance(result, Run)]
 

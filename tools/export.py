@@ -151,7 +151,7 @@ def edited_by_hand(project: Project, fresh: Path, name: str) -> Problem:
     line, have = first_difference(fresh, name, project.lib)
     source = cell_of_line(project, project.lib / name, line or 1)
     message = "was edited by hand, but it is generated" + (f" from {source}" if source else "")
-    fix = f"carry the edit into the notebook (`nbdev_update --fname {path}`), or drop it (`git checkout {path}`)"
+    fix = f"carry the edit into the notebook (`nbdev_update --fname {path}`), or drop it (delete the file; the next export writes it anew)"
     return Problem(Origin(path), message, fix, line, have)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from cells import BARE, EXPORTED, OPTIONS, directives_of, head_of, source_of
 from project import CHAPTER_FILE, Origin, Problem, Project
 
+CODE_WIDTH = 88
 CONFLICT = re.compile(r'^\s*["`]*(<{7}|>{7})(?= |\\n|`|"|$)', re.M)
 
 
@@ -193,6 +194,14 @@ def check_syntax(nb: Notebook) -> Iterator[Problem]:
             yield cell.problem(f"SyntaxError: {getattr(error, 'msg', error)}", "mend the syntax", getattr(error, "lineno", None))
 
 
+def check_width(nb: Notebook) -> Iterator[Problem]:
+    "A page shows this many columns of code without a scroll bar."
+    for cell in nb.code:
+        for line, text in enumerate(cell.source.splitlines(), start=1):
+            if line > cell.head and len(text) > CODE_WIDTH and not cell.has("hide"):
+                yield cell.problem(f"the line has {len(text)} characters, and pages show {CODE_WIDTH}", "break it, or say it shorter", line)
+
+
 def check_imports(project: Project, nb: Notebook) -> Iterator[Problem]:
     "Exported code imports by name, and only from chapters before its own."
     number = int(Path(nb.path).stem.split("_", 1)[0])
@@ -307,7 +316,7 @@ def lint(project: Project) -> tuple[list[Notebook], list[Problem]]:
         if nb is None:
             continue
         notebooks.append(nb)
-        for rule in (check_ids, check_directives, check_syntax):
+        for rule in (check_ids, check_directives, check_syntax, check_width):
             problems += rule(nb)
         problems += [*check_module(project, nb), *check_imports(project, nb)]
         outputs = list(check_outputs(nb))
