@@ -92,6 +92,10 @@ FAULTS = {
         ),
         LINES, "lines-code", "uses `strip`, which no exported cell defines", "cell 2 (lines-exp) defines it",
     ),
+    "a public name that nbdev leaves out of __all__": (
+        lambda b: b.cell(LINES, "lines-code", old="def by_line", new="if True:\n    LIMIT = 3\n\n\ndef by_line"),
+        LINES, "lines-code", "`LIMIT` is public but not in `__all__`", "plain `def`",
+    ),
     "a star import": (
         lambda b: b.cell(LINES, "lines-import", "#| export\nfrom tinybook.words import *"),
         LINES, "lines-import", "a star import", "name what is imported",

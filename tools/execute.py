@@ -146,6 +146,7 @@ def kernel_env(project: Project, log: Path) -> dict[str, str]:
         "TQDM_DISABLE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "MATPLOTLIBRC": str(KERNEL / "matplotlibrc"),
         "IPYTHONDIR": str(project.executed / "cache" / "ipython"),
         "LLM_BOOK_WATCH": os.pathsep.join([str(project.root) + os.sep, str(log)]),
