@@ -171,7 +171,7 @@ def token_label(token: Any) -> str:  # `token` is a string, bytes, or a number
     if isinstance(token, bytes):
         try:
             token = token.decode()
-        except UnicodeDecodeError:  # part of a character: \\xe2
+        except UnicodeDecodeError:  # part of a character: \xe2
             return repr(token)[2:-1]
     stand_ins = {" ": "␣", "\n": "↵", "\t": "⇥"}
 
@@ -258,9 +258,8 @@ def check_heatmap(
         message = f"heatmap needs a matrix, not an array of shape {values.shape}"
         raise ValueError(f"{message}; pick one head or one sample")
     if strange := values.size - np.isfinite(values).sum():
-        raise ValueError(
-            f"heatmap needs finite values; {strange} of {values.size} are not"
-        )
+        message = f"heatmap needs finite values; {strange} of {values.size} are not"
+        raise ValueError(message)
     sides = zip(("row", "col"), (row_labels, col_labels), values.shape, strict=True)
     for side, labels, size in sides:
         n = size if labels is None else len(labels)

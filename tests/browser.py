@@ -1,18 +1,45 @@
 """Chromium without a window, steered over its DevTools protocol: enough of it to use a page as a reader does."""
+import base64
+import contextlib
+import functools
+import hashlib
+import http.server
 import itertools
 import json
 import shutil
 import subprocess
+import tarfile
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
 
+import pytest
 import websocket
 
-WAIT_S = 20
+from conftest import CHROMIUM, ROOT
+from project import write
+
+WAIT_S = 60
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-dev-shm-usage"]
 KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "ArrowRight": (39, ""), "ArrowDown": (40, ""), "Tab": (9, ""), "/": (191, "/")}
+
+
+# Before axe looks: what a page repeats thousands of times is left standing once. Code keeps one token of each color in
+# each surrounding, and of formulas and figures, which axe takes as one thing each, the insides go.
+THIN = """
+(() => {
+  const seen = new Set();
+  for (const token of document.querySelectorAll('pre code span')) {
+    const kind = token.className + ' in ' + token.closest('.callout, .cell-output, .tab, article').className;
+    if (seen.has(kind)) token.replaceWith(...token.childNodes);
+    seen.add(kind);
+  }
+  document.querySelectorAll('.katex-html').forEach((formula, n) => { if (n) formula.replaceChildren(); });
+  document.querySelectorAll('svg[role=img]').forEach(figure => figure.replaceChildren());
+})()
+"""
 
 
 def until(condition, what: str):
@@ -28,8 +55,8 @@ def until(condition, what: str):
 class Browser:
     "One tab. `complaints` collects console errors, exceptions, failed and foreign requests since the last `go`."
 
-    def __init__(self, program: str, origin: str):
-        self.origin, self.complaints, self.requested = origin, [], []
+    def __init__(self, program: str):
+        self.origin, self.complaints, self.requested = "about:", [], []
         self.profile = tempfile.mkdtemp()
         flags = [*FLAGS, "--remote-debugging-port=0", "--remote-allow-origins=*", f"--user-data-dir={self.profile}"]
         self.process = subprocess.Popen([program, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -86,6 +113,14 @@ class Browser:
         until(lambda: self.run(f"location.href.startsWith({self.origin!r}) && document.readyState === 'complete'"), address)
         self.run("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
 
+    def faults(self, axe: str, rules: str) -> list:
+        "What axe-core finds on the page: `[rule, the first element that breaks it, what to do]`."
+        self.run(THIN)
+        if not self.run("typeof axe !== 'undefined'"):
+            self.run(axe + ";0")
+        found = f"axe.run(document, {{resultTypes: ['violations'], {rules}}}).then(found => found.violations"
+        return self.run(found + ".map(fault => [fault.id, fault.nodes[0].html, fault.nodes[0].failureSummary]))")
+
     def window(self, width: int, height: int = 900) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
 
@@ -107,3 +142,49 @@ class Browser:
         self.process.terminate()
         self.process.wait(WAIT_S)
         shutil.rmtree(self.profile, ignore_errors=True)
+
+
+# What all tests in a browser share: they run in one process, one after the other.
+WCAG = "runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']"  # 2.1, level AA
+CONTRAST = "runOnly: ['color-contrast']"  # of these, what depends on the theme
+AXE = "4.10.2"
+AXE_INTEGRITY = "sha512-RE3mdQ7P3FRSe7eqCWoeQ/Z9QXrtniSjp1wUjt5nRC3WIpz5rSCve6o3fsZ2aCpJtrZjSZgjwXAoTO5k4tEI0w=="
+
+
+@pytest.fixture(scope="session")
+def tab():
+    "The one Chromium of all tests; `origin` says which site it is at."
+    browser = Browser(CHROMIUM)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory) -> str:
+    "The accessibility checker axe-core, from npm, kept beside the other caches."
+    kept = ROOT / "_executed" / "cache" / f"axe-core-{AXE}" / "package.tgz"
+    if not kept.is_file():
+        folder, npm = tmp_path_factory.mktemp("axe"), shutil.which("npm")
+        packed = npm and subprocess.run([npm, "pack", f"axe-core@{AXE}", "--ignore-scripts"], cwd=folder, capture_output=True)
+        archive = folder / f"axe-core-{AXE}.tgz"
+        if not packed or packed.returncode or not archive.is_file():
+            pytest.skip(f"axe-core {AXE} can't be had from npm here")
+        write(kept, archive.read_bytes())
+    digest = base64.b64encode(hashlib.sha512(kept.read_bytes()).digest()).decode()
+    assert f"sha512-{digest}" == AXE_INTEGRITY, f"{kept} is not the pinned package; delete it"
+    with tarfile.open(kept) as package:
+        return package.extractfile("package/axe.min.js").read().decode()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path):
+    "The address at which a folder is served meanwhile."
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()

@@ -1,22 +1,13 @@
 """The rendered site in a real browser, under an address of its own: no errors, no foreign requests, all by keyboard."""
-import base64
-import functools
-import hashlib
-import http.server
-import shutil
-import subprocess
-import tarfile
-import threading
-
 import pytest
 
-from conftest import CHROMIUM, needs_chromium
+from conftest import needs_chromium
 from test_render import FIGURE, make_project, page, pages, rendered
 
 pytest.importorskip("websocket")
-from browser import Browser, until  # noqa: E402
+from browser import CONTRAST, WCAG, axe, served, tab, until  # noqa: E402, F401 (axe and tab are fixtures)
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.xdist_group("browser")]
 ADDRESSES = ["index.html", "nbs/00_start.html", "nbs/10_layers.html", "nbs/11_next.html", "nbs/90_plot.html"]
 RICH = [
     '::: {.callout-tip collapse="true"}\n## Solution', ("code", "x = 1  # " + "long " * 60), "[]{#api-inside} Inside. $x_1$\n:::",
@@ -29,32 +20,8 @@ RICH = [
 ]
 
 
-AXE = "4.10.2"
-AXE_INTEGRITY = "sha512-RE3mdQ7P3FRSe7eqCWoeQ/Z9QXrtniSjp1wUjt5nRC3WIpz5rSCve6o3fsZ2aCpJtrZjSZgjwXAoTO5k4tEI0w=="
-
-
 @pytest.fixture(scope="module")
-def axe(tmp_path_factory) -> str:
-    "The accessibility checker axe-core, from npm."
-    folder = tmp_path_factory.mktemp("axe")
-    npm = shutil.which("npm")
-    packed = npm and subprocess.run([npm, "pack", f"axe-core@{AXE}", "--ignore-scripts"], cwd=folder, capture_output=True)
-    archive = folder / f"axe-core-{AXE}.tgz"
-    if not packed or packed.returncode or not archive.is_file():
-        pytest.skip(f"axe-core {AXE} can't be had from npm here")
-    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    assert f"sha512-{digest}" == AXE_INTEGRITY
-    with tarfile.open(archive) as package:
-        return package.extractfile("package/axe.min.js").read().decode()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def browser(tmp_path_factory, tab):  # noqa: F811
     "A browser at a small book that lives under `/some/prefix/`."
     root = tmp_path_factory.mktemp("site")
     (root / "book").mkdir()
@@ -65,37 +32,25 @@ def browser(tmp_path_factory):
     site = rendered(make_project(root / "book"), content)
     (root / "some").mkdir()
     site.rename(root / "some" / "prefix")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(root))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        tab = Browser(CHROMIUM, f"http://127.0.0.1:{server.server_port}/some/prefix/")
+    with served(root) as address:
+        tab.origin = address + "some/prefix/"
         yield tab
-        tab.close()
-        server.shutdown()
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_pages_load_quietly_and_fit_a_phone(browser, address):
-    for width, scheme in ((390, "light"), (390, "dark"), (1440, "light")):
+def test_pages_load_quietly_fit_a_phone_and_pass_axe(browser, axe, address):  # noqa: F811
+    browser.window(1440)
+    browser.scheme("light")
+    browser.go(address)
+    assert browser.complaints == []
+    assert not any("pagefind" in url for url in browser.requested), "search is loaded when it is asked for"
+    browser.run("document.querySelectorAll('details').forEach(box => box.open = true)")
+    for width, scheme, rules in ((1440, "light", WCAG), (1440, "dark", CONTRAST), (390, "dark", WCAG), (390, "light", CONTRAST)):
         browser.window(width)
         browser.scheme(scheme)
-        browser.go(address)
-        browser.run("document.querySelectorAll('details').forEach(box => box.open = true)")
         assert browser.run("document.documentElement.scrollWidth <= innerWidth"), (address, width)
-        assert browser.complaints == []
-        assert not any("pagefind" in url for url in browser.requested), "search is loaded when it is asked for"
-
-
-@pytest.mark.parametrize("address", ADDRESSES)
-def test_axe_finds_nothing_against_wcag_2_1_aa(browser, axe, address):
-    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}"
-    faults = f"axe.run(document, {rules}).then(found => found.violations.map(fault => [fault.id, fault.nodes[0].html]))"
-    for width, scheme in ((1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")):
-        browser.window(width)
-        browser.scheme(scheme)
-        browser.go(address)
-        browser.run("document.querySelectorAll('details').forEach(box => box.open = true)")
-        browser.run(axe + ";0")
-        assert browser.run(faults) == [], (address, width, scheme)
+        assert browser.faults(axe, rules) == [], (address, width, scheme)
+    assert browser.complaints == []
 
 
 def test_search_finds_the_one_page_with_a_word_by_keyboard(browser):

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -213,7 +214,7 @@ def test_pages_have_landmarks_titles_and_neighbors(project):
     assert re.search(r'rel="prev" class="prev" href="00_start.html".*The start', text) and 'href="11_next.html"' in text
     assert "https://github.com/some/book/blob/main/nbs/10_layers.ipynb" in text
     assert "https://colab.research.google.com/github/some/book/blob/main/nbs/10_layers.ipynb" in text
-    assert "https://github.com/some/book/issues/new?title=nbs/10_layers.ipynb%3A%20" in text
+    assert "https://github.com/some/book/issues/new?template=error-in-the-book.yml&amp;where=nbs/10_layers.ipynb" in text
     assert "<!--cell" not in text
 
 
@@ -253,7 +254,7 @@ def test_what_changes_is_built_again(project):
     before = digests(rendered(project, pages("![Box](box.svg)")))
     (project.root / "nbs/box.svg").write_text("<svg/>")
     after = digests(rendered(project, pages("![Box](box.svg)")))
-    assert {name for name in after if after[name] != before.get(name)} == {"nbs/box.svg"}
+    assert {name for name in after if after[name] != before.get(name)} == {"nbs/box.svg", "book.zip"}
     assert "Another sentence." in html(project, "![Box](box.svg)\n\nAnother sentence.")
 
 
@@ -414,3 +415,31 @@ def test_transform_visits_in_reading_order_and_replaces():
 def test_markdown_of_a_page_marks_where_cells_begin():
     text = source.markdown(page("nbs/x.ipynb", "# T\n", ("code", "x = 1")))
     assert text == '```{=cell}\n0\n```\n\n# T\n\n```{=cell}\n1\n```\n\n``` {.python .cell-code}\nx = 1\n```\n'
+
+
+def test_the_line_under_the_title_describes_the_page(project):
+    content = pages()
+    content[3] = page("nbs/11_next.ipynb", "# Next {#sec-next}\n\n::: {.subtitle}\nWhat *comes*.\n:::")
+    assert '<meta name="description" content="What comes.">' in (rendered(project, content) / "nbs/11_next.html").read_text(encoding="utf-8")
+
+
+def test_contents_of_a_long_page_list_its_main_sections_only(project):
+    text = html(project, "## One\n\n" + "\n\n".join(f"### Part {n}" for n in range(50)), next=["## Two\n\n### Deeper"])
+    assert 'class="level-2"' in text and 'class="level-3"' not in text
+    assert 'class="level-3"' in (project.root / "_book/nbs/11_next.html").read_text(encoding="utf-8")
+
+
+def test_exercises_have_sources_of_their_own(project):
+    content = pages("## One")
+    content[2].cells.append(Cell("markdown", "## Exercises", {}, Origin("nbs/exercises/10_layers.ipynb", 1, "title")))
+    text = (rendered(project, content) / "nbs/10_layers.html").read_text(encoding="utf-8")
+    assert "blob/main/nbs/exercises/10_layers.ipynb\">Source of the exercises" in text and ">Open them in Colab" in text
+
+
+def test_the_archive_lies_beside_the_pages_and_may_be_linked(project):
+    content = pages()
+    content[0] = page("index.qmd", "# Welcome {.unnumbered}\n\n[All of it](book.zip)")
+    out = rendered(project, content)
+    with zipfile.ZipFile(out / "book.zip") as archive:
+        files = {file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()}
+        assert {f"book/{name}" for name in files} - set(archive.namelist()) == {"book/book.zip"}

@@ -8,6 +8,14 @@ BARE = {"export", "exporti", "exports", "default_exp", "hide", "slow", "gpu", "n
 EXPORTED = {"export", "exporti", "exports"}
 OPTIONS = {"label", "fig-cap", "fig-alt", "tbl-cap", "code-fold", "code-summary", "echo", "eval", "output"}
 
+# Text in which nothing is replaced: fenced code, inline code, math, links with their targets, headings.
+FENCE = r"^(?P<fence>`{3,}|~{3,})[^\n]*\n.*?^(?P=fence)[`~]*[ \t]*$"
+INLINE = r"(?P<ticks>`+)(?!`)(?P<code>.+?)(?<!`)(?P=ticks)(?!`)(?P<attr>\{[^}]*\})?"
+MATH = r"\$\$.*?\$\$|(?<![\\$\w])\$(?=\S)[^$\n]*?(?<=\S)\$(?!\d)"
+LINK = r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\([^)\n]*\)"
+HEADING = r"^#{1,6} [^\n]*$"
+PIECES = re.compile(f"(?P<fenced>{FENCE})|(?P<heading>{HEADING})|(?P<link>{LINK})|(?P<inline>{INLINE})|(?P<math>{MATH})", re.M | re.S)
+
 
 def source_of(cell: dict) -> str:
     "A cell's text, which the format allows to be a string or a list of lines."

@@ -14,18 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cells import EXPORTED, code_of, directives_of, parse, public_names, source_of
+from cells import EXPORTED, PIECES, code_of, directives_of, parse, public_names, source_of
+from terms import anchored, terms
 
 RECORD = "application/vnd.llm-book.record+json"
 STAGED = "llm-book-staged"
 
-# Text in which nothing is replaced: fenced code, inline code, math, links with their targets, headings.
-FENCE = r"^(?P<fence>`{3,}|~{3,})[^\n]*\n.*?^(?P=fence)[`~]*[ \t]*$"
-INLINE = r"(?P<ticks>`+)(?!`)(?P<code>.+?)(?<!`)(?P=ticks)(?!`)(?P<attr>\{[^}]*\})?"
-MATH = r"\$\$.*?\$\$|(?<![\\$\w])\$(?=\S)[^$\n]*?(?<=\S)\$(?!\d)"
-LINK = r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\([^)\n]*\)"
-HEADING = r"^#{1,6} [^\n]*$"
-PIECES = re.compile(f"(?P<fenced>{FENCE})|(?P<heading>{HEADING})|(?P<link>{LINK})|(?P<inline>{INLINE})|(?P<math>{MATH})", re.M | re.S)
 KEY = re.compile(r"\{\{([^{}\s]+)\}\}")
 SECTION = re.compile(r"(?<![\w@\\])-?@(sec-[A-Za-z0-9][\w-]*[\w])")
 
@@ -48,11 +42,14 @@ Problems = Callable[[int, str, str], None]  # (cell index from 1, message, fix)
 def filter_notebook(nb: dict, page: str, context: Context, problem: Problems) -> list[dict]:
     "The cells of an executed notebook as a reader sees them; each keeps `index`, its place in the notebook."
     values = {**context.values, **recorded(nb)}
+    exercises = is_exercises(nb)
+    explained = {} if exercises or not page.endswith(".ipynb") else terms(nb)
     cells = []
     for index, cell in enumerate(nb["cells"], start=1):
         if cell["cell_type"] == "markdown":
-            text = filter_markdown(source_of(cell), page, context, values, lambda m, f, n=index: problem(n, m, f))
-            cells.append(markdown(cell["id"], index, subtitle(text)))
+            text = anchored(source_of(cell), explained.get(index, []))
+            text = filter_markdown(text, page, context, values, lambda m, f, n=index: problem(n, m, f))
+            cells.append(markdown(cell["id"], index, unnumbered_exercises(text) if exercises else subtitle(text)))
         elif cell["cell_type"] == "code":
             cells += filter_code(cell, index, context, lambda m, f, n=index: problem(n, m, f))
     return cells
@@ -79,6 +76,16 @@ def recorded(nb: dict) -> dict[str, str]:
 def subtitle(text: str) -> str:
     "The quoted line under a chapter's title is its subtitle."
     return re.sub(r"\A(# [^\n]+\n)\s*\n?> ([^\n]+)", r"\1\n::: {.subtitle}\n\2\n:::", text)
+
+
+def is_exercises(nb: dict) -> bool:
+    modules = (value for cell in nb["cells"] if cell["cell_type"] == "code" for _, name, value in directives_of(source_of(cell)) if name == "default_exp")
+    return any((value or "").startswith("exercises.") for value in modules)
+
+
+def unnumbered_exercises(text: str) -> str:
+    "Exercises have names of their own: `### layers.3 ★★ Title` gets no section number in front of it."
+    return re.sub(r"^(### [a-z][a-z0-9_]*\.\d+ [^\n{]*?)[ \t]*$", r"\1 {.unnumbered}", text, flags=re.M)
 
 
 def filter_markdown(text: str, page: str, context: Context, values: dict, problem: Callable[[str, str], None]) -> str:

@@ -20,6 +20,7 @@ import yaml
 
 from project import Origin, Problem, Project, remove, stop_at, write
 from report import Report, run
+from website import offline, template
 
 WARNINGS = re.compile(
     r"Unable to resolve (?:crossref|link target).*|.*citation .* not found.*|The following string was found in the document.*|^ERROR.*", re.M
@@ -36,6 +37,8 @@ def render(project: Project, pages: list, out: Path, report: Report) -> None:
 
     staged = write_staged(project, pages)
     use_own_katex(project, staged)
+    use_report_form(staged)
+    write(staged / offline.NAME, b"")  # what the home page links to; `pack` fills it
     log = project.executed / "quarto.log"
     lines = []
     with subprocess.Popen(
@@ -51,6 +54,7 @@ def render(project: Project, pages: list, out: Path, report: Report) -> None:
     if process.returncode and not problems:
         problems = [Problem(Origin("_quarto.yml"), f"quarto ended with status {process.returncode}", f"read {project.relative(log)}")]
     stop_at(problems)
+    offline.pack(built)
     remove(out)
     built.rename(out)
 
@@ -65,6 +69,15 @@ def use_own_katex(project: Project, staged: Path) -> None:
     config.setdefault("format", {}).setdefault("html", {})["html-math-method"] = {"method": "katex", "url": "/katex/"}
     config["project"].setdefault("resources", []).append("katex")
     write(staged / "_quarto.yml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def use_report_form(staged: Path) -> None:
+    "Let “Report an issue” open the form for errors in the book."
+    config = yaml.safe_load((staged / "_quarto.yml").read_text(encoding="utf-8"))
+    repo = str(config["book"].get("repo-url") or "").rstrip("/")
+    if repo:
+        config["book"]["issue-url"] = f"{repo}/issues/new?template={template.REPORT_FORM}"
+        write(staged / "_quarto.yml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def complaints(log: str, built: Path) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from project import Project, remove, stop_at, write
-from website import compose, katex, links, pandoc, references, search, source, template
+from website import compose, katex, links, offline, pandoc, references, search, source, template
 from website.cache import Cache, own_source
 from website.model import Book, Doc
 from website.survey import survey
@@ -131,6 +131,7 @@ def build(book: Book, bodies: dict[str, str], cache: Cache, key: str, say: Calla
         shutil.copyfile(book.project.root / place, scratch / place)
     say("indexing for search")
     search.index(scratch)
+    offline.pack(scratch)
     remove(cache.folder / "site.json")
     remove(cache.folder / "site")
     os.replace(scratch, cache.folder / "site")

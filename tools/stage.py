@@ -16,7 +16,8 @@ import generated
 from cells import EXPORTED, code_of, directives_of, parse, public_names, source_of
 from execute import Run, cost
 from notebook_filter import Context, filter_notebook, staged_notebook
-from project import Chapter, Origin, Problem, Project, remove, stop_at, write
+from project import BuildError, Chapter, Origin, Problem, Project, remove, stop_at, write
+from website.template import MOST_ENTRIES
 
 WORDS_PER_MINUTE = 180  # of technical prose; code is read at the same pace, word by word
 DISPLAYED = re.compile(r"^#\s+(?P<title>.+?)\s*(?:\{(?P<attributes>[^}]*)\})?\s*$", re.M)
@@ -74,15 +75,26 @@ def build_context(project: Project, notebooks: dict[str, dict], runs: list[Run])
 
 
 def values(project: Project, notebooks: dict[str, dict], runs: list[Run]) -> dict[str, str]:
-    "`seconds:NAME`, `words:NAME` and `minutes:NAME` of every chapter."
+    "`seconds:NAME`, `words:NAME` and `minutes:NAME` of every chapter and page, and of `all` chapters; `memory:all` in MB."
     found = {}
     for name, spent in cost(project, runs).items():
         found[f"seconds:{name}"] = f"{max(1, round(spent['cpu_s']))}"
-    for chapter in project.chapters:
-        count = sum(words(notebooks[path]) for path in (chapter.path, chapter.exercises) if path in notebooks)
-        found[f"words:{chapter.name}"] = f"{round(count, -2):,}"
-        found[f"minutes:{chapter.name}"] = f"{max(1, round(count / WORDS_PER_MINUTE))}"
+    counts = {c.name: sum(words(notebooks[path]) for path in (c.path, c.exercises) if path in notebooks) for c in project.chapters}
+    counts |= {Path(page).stem: own_words(project.root / page) for page in project.pages if page.endswith(".qmd")}
+    for name, count in counts.items():
+        found[f"words:{name}"] = f"{round(count, -2):,}"
+        found[f"minutes:{name}"] = f"{max(1, round(count / WORDS_PER_MINUTE))}" if count else "0"
+    spent = cost(project, runs).values()
+    found["seconds:all"] = f"{round(sum(s['cpu_s'] for s in spent)):,}"
+    found["minutes:all"] = f"{round(sum(counts[chapter.name] for chapter in project.chapters) / WORDS_PER_MINUTE):,}"
+    found["memory:all"] = f"{round(max((s['mem_bytes'] for s in spent), default=0) / 2**20):,}"
     return found
+
+
+def own_words(file: Path) -> int:
+    "Words of a text page; none of one that is there to look things up, which is mostly generated."
+    count = len(re.findall(r"[A-Za-z0-9]+", file.read_text(encoding="utf-8")))
+    return count if count >= 300 else 0
 
 
 def words(nb: dict) -> int:
@@ -171,11 +183,19 @@ def text_page(project: Project, path: str, book: generated.Book, context: Contex
         if marker and marker[1] not in generated.PAGES:
             problems.append(Problem(Origin(path), f"asks for `{marker[1]}`, which is not generated", f"one of {', '.join(generated.PAGES)}"))
         elif marker:
-            part = generated.PAGES[marker[1]](book)
+            part = fill(marker[1], book, problems)
         nb = {"cells": [{"cell_type": "markdown", "id": f"text-{n}", "source": part}]}
         for cell in filter_notebook(nb, path, context, lambda _, message, fix: problems.append(Problem(Origin(path), message, fix))):
             cells.append(Cell("markdown", cell["source"], {}, origin))
     return Page(path, cells)
+
+
+def fill(name: str, book: generated.Book, problems: list[Problem]) -> str:
+    try:
+        return generated.PAGES[name](book)
+    except BuildError as error:
+        problems += error.problems
+        return ""
 
 
 # The copy that Quarto renders
@@ -193,7 +213,9 @@ def write_staged(project: Project, pages: list[Page]) -> Path:
             ]
             write(target, json.dumps(staged_notebook(cells, {}), indent=1, ensure_ascii=False))
         else:
-            write(target, "\n\n".join(cell.source for cell in page.cells))
+            text = "\n\n".join(cell.source for cell in page.cells)
+            long = len(re.findall(r"^#{2,3} ", text, re.M)) > MOST_ENTRIES
+            write(target, "---\ntoc-depth: 2\n---\n\n" * long + text)
     for file in project.root.glob("*"):
         if file.suffix in (".yml", ".bib", ".scss", ".css", ".html", ".svg") and file.is_file():
             shutil.copy(file, project.staged)

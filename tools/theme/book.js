@@ -41,7 +41,7 @@ sidebar.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
 // Contents of the page: folded where they stand above the text, with the current section marked where beside it.
 const contents = document.querySelector(".contents");
 if (contents) {
-  const narrow = matchMedia("(max-width: 80rem)");
+  const narrow = matchMedia("(max-width: 89.99rem)");
   const fold = () => { contents.open = !narrow.matches; };
   narrow.addEventListener("change", fold);
   fold();

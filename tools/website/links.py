@@ -7,6 +7,7 @@ import re
 from difflib import get_close_matches
 from urllib.parse import unquote
 
+from . import offline
 from .cache import Cache
 from .model import Book, Doc
 
@@ -90,6 +91,8 @@ def check_link(book: Book, doc: Doc, link: str, targets: dict[str, set]) -> None
         return
     path, _, anchor = link.partition("#")
     place = posixpath.normpath(posixpath.join(posixpath.dirname(doc.url), unquote(path))) if path else doc.url
+    if place == offline.NAME:
+        return
     if place not in targets:
         sources = [doc.href(other.path) for other in book.docs]
         near = get_close_matches(path.replace(".html", ".ipynb"), sources, 2, 0.6)

@@ -117,7 +117,7 @@ class Survey:
 
     def on_Span(self, node: dict) -> None:
         id, classes, _ = node["c"][0]
-        if id and "equation" not in classes and not id.startswith("api-") and not self.free:
+        if id and "equation" not in classes and not id.startswith(("api-", "term-")) and not self.free:
             self.problem(f"`#{id}` labels plain text", "only headings, figures, tables and equations have labels", id)
         elif classes and not id and not self.free and self.doc.path.endswith(".ipynb"):
             message = f"text with attributes, `{{.{classes[0]}}}`, is not in the book's Markdown"
@@ -195,6 +195,8 @@ class Survey:
             node["c"][1] = tree.transform(blocks, self.visit)
             self.generated -= 1
             return [node]
+        if "subtitle" in classes and not self.doc.summary:
+            self.doc.summary = tree.text(blocks)
         if kinds:
             self.callout(kinds, keys, blocks)
         elif "panel-tabset" in classes:

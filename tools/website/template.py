@@ -11,6 +11,8 @@ from .compose import inline_html
 from .model import Book, Doc
 
 THEME = TOOLS / "theme"
+REPORT_FORM = "error-in-the-book.yml"  # in .github/ISSUE_TEMPLATE; its field `where` is filled with the page
+MOST_ENTRIES = 40  # of a page's contents; with more, only the main sections are listed
 
 
 @lru_cache
@@ -71,8 +73,10 @@ def sidebar(book: Book, doc: Doc) -> str:
 
 
 def contents(book: Book, doc: Doc) -> str:
-    "The page's own sections, to level 3."
+    "The page's own sections, to level 3 where they are few enough to be looked through."
     headings = [heading for heading in doc.headings if heading.level in (2, 3)]
+    if len(headings) > MOST_ENTRIES:
+        headings = [heading for heading in headings if heading.level == 2]
     if not headings:
         return ""
     rows = ['<details class="contents" open><summary>On this page</summary>', '<nav aria-label="On this page"><ul>']
@@ -94,17 +98,18 @@ def neighbors(book: Book, doc: Doc) -> str:
 
 
 def actions(book: Book, doc: Doc) -> str:
-    "Links to the page's source, to Colab and to a report, where the book names its repository."
+    "Links to the page's sources, to Colab and to a report, where the book names its repository."
     about = book.project.quarto.get("book", {})
     repo = str(about.get("repo-url") or "").rstrip("/")
     if not repo:
         return ""
-    branch, path = about.get("repo-branch") or "main", quote(doc.path)
-    links = [(f"{repo}/blob/{branch}/{path}", "Source of this page")]
-    if doc.path.endswith(".ipynb") and repo.startswith("https://github.com/"):
-        colab = repo.replace("https://github.com/", "https://colab.research.google.com/github/")
-        links.append((f"{colab}/blob/{branch}/{path}", "Open in Colab"))
-    title = quote(f"{doc.path}: ")
-    links.append((f"{repo}/issues/new?title={title}", "Report an error on this page"))
+    branch = about.get("repo-branch") or "main"
+    colab = repo.replace("https://github.com/", "https://colab.research.google.com/github/")
+    links = []
+    for path in dict.fromkeys([doc.path, *(cell.origin.path for cell in doc.page.cells)]):
+        what = "this page" if path == doc.path else "the exercises"
+        links.append((f"{repo}/blob/{branch}/{quote(path)}", f"Source of {what}"))
+        if path.endswith(".ipynb") and colab != repo:
+            links.append((f"{colab}/blob/{branch}/{quote(path)}", f"Open {'it' if path == doc.path else 'them'} in Colab"))
+    links.append((f"{repo}/issues/new?template={REPORT_FORM}&where={quote(doc.path)}", "Report an error on this page"))
     return "\n".join(f'<li><a href="{tree.escape(target)}">{words}</a></li>' for target, words in links)
-
