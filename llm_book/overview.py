@@ -19,13 +19,11 @@ from tqdm import tqdm
 def recency_bias(
     n_heads: int,  # each head fades at its own rate
     context: int,  # positions that a model reads at once
-) -> Float[
-    Tensor, "H T T"
-]:  # added to attention scores: query position, then key position
+) -> Float[Tensor, "H T T"]:  # added to attention scores: head, query, key
     "Hide the future and let attention fade, slower in each head (Press et al. 2022)."
     position = torch.arange(context)
     distance = (position[:, None] - position[None, :]).float()  # (T, T)
-    slope = 2.0 ** (-6 * torch.arange(n_heads) / n_heads)  # (H,)
+    slope = 2.0 ** (-6 * torch.arange(n_heads) / n_heads)  # (H,), from 1 towards 1/64
     bias = -slope[:, None, None] * distance  # (H, T, T)
     return bias.masked_fill(distance < 0, -torch.inf)
 
@@ -61,13 +59,13 @@ class Block(nn.Module):
 
 # %% ../nbs/00_overview.ipynb #ov-draw
 def draw_token(
-    logits: Float[Tensor, "B V"],
+    logits: Float[Tensor, "B V"],  # one row for each text
     temperature: float = 1.0,  # 0 takes the most probable token
     generator: torch.Generator | None = None,  # fixes the draw
 ) -> Int[Tensor, "B 1"]:
     "Draw one token id for each row of `logits`."
     if temperature < 0:
-        raise ValueError(f"temperature={temperature} is below zero; 0 is the boldest")
+        raise ValueError(f"temperature={temperature} is below zero; make it 0 or more")
     if temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)
     p = (logits / temperature).softmax(dim=-1)
@@ -82,7 +80,7 @@ class TinyGPT(nn.Module):
         vocab_size: int,  # ids are 0 … vocab_size − 1
         d_model: int = 64,  # width of the token vectors
         n_heads: int = 4,  # divides `d_model`
-        n_layers: int = 3,
+        n_layers: int = 3,  # blocks, one after the other
         context: int = 64,  # tokens that it reads at once
     ):
         super().__init__()
@@ -119,7 +117,7 @@ class TinyGPT(nn.Module):
         self,
         ids: Int[Tensor, "B T"],  # how the texts begin
         n_new: int,  # tokens to append to each
-        temperature: float = 1.0,
+        temperature: float = 1.0,  # 0 takes the most probable token
         generator: torch.Generator | None = None,
     ) -> Int[Tensor, "B N"]:  # beginnings and continuations
         "Continue each text, token by token."
@@ -144,41 +142,33 @@ def surprise(
     half = (size + 1) // 2
     starts = [*range(0, len(ids) - 1 - size, half), len(ids) - 1 - size]
     windows = torch.stack([ids[start : start + size + 1] for start in starts])
-    losses = torch.cat(
-        [
-            F.cross_entropy(
-                model(chunk[:, :-1]).transpose(1, 2), chunk[:, 1:], reduction="none"
-            )
-            for chunk in windows.split(batch_size)
-        ]
-    )  # (windows, size)
-    nats = losses.new_empty(len(ids) - 1)
-    done = 0
-    for start, row in zip(starts, losses, strict=True):
-        nats[done : start + size] = row[
-            done - start :
-        ]  # what no window before has scored
+    losses = []
+    for chunk in windows.split(batch_size):
+        logits = model(chunk[:, :-1]).transpose(1, 2)  # (B, V, T)
+        losses.append(F.cross_entropy(logits, chunk[:, 1:], reduction="none"))
+    nats, done = losses[0].new_empty(len(ids) - 1), 0
+    for start, row in zip(starts, torch.cat(losses), strict=True):
+        nats[done : start + size] = row[done - start :]  # only what is new
         done = start + size
     return nats
 
 # %% ../nbs/00_overview.ipynb #ov-batch
 def sample_batch(
     ids: Int[Tensor, " N"],  # a text
-    batch_size: int,
+    batch_size: int,  # stretches of text in a step
     context: int,  # tokens in each stretch
     generator: torch.Generator | None = None,
 ) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:  # inputs, and what follows each
     "Cut random stretches out of a text."
-    starts = torch.randint(
-        len(ids) - context, (batch_size, 1), generator=generator
-    )  # (B, 1)
+    n_starts = len(ids) - context
+    starts = torch.randint(n_starts, (batch_size, 1), generator=generator)  # (B, 1)
     chunks = ids[starts + torch.arange(context + 1)]  # (B, T + 1)
     return chunks[:, :-1], chunks[:, 1:]
 
 # %% ../nbs/00_overview.ipynb #ov-schedule-code
 def learning_rate(
     step: int,  # 0 … steps − 1
-    steps: int,
+    steps: int,  # in all
     peak: float,
     warmup: int = 20,  # steps on the way up
 ) -> float:
@@ -190,25 +180,19 @@ def learning_rate(
 class FitLog:
     "What `fit` saw: losses in nats per token."
 
-    losses: list[float] = field(
-        default_factory=list
-    )  # one per step, on the batch of that step
-    held_out: list[tuple[int, float]] = field(
-        default_factory=list
-    )  # (steps done, loss on held-out text)
+    losses: list[float] = field(default_factory=list)  # one per step, on its batch
+    held_out: list[tuple[int, float]] = field(default_factory=list)  # (steps, loss)
 
 
 def fit(
     model: nn.Module,  # ids (B, T) in, logits (B, T, V) out; reads `model.context` ids
     ids: Int[Tensor, " N"],  # the text to learn from
-    steps: int,
+    steps: int,  # updates of the parameters
     batch_size: int = 16,  # stretches of `model.context` tokens in each step
     lr: float = 5e-3,  # peak learning rate
-    held_out: Int[Tensor, " M"]
-    | None = None,  # a text to measure on, never to learn from
+    held_out: Int[Tensor, " M"] | None = None,  # measured on, never learned from
     eval_every: int = 100,  # steps between two measurements
-    on_eval: Callable[[FitLog], None]
-    | None = None,  # called after each of them, say to draw
+    on_eval: Callable[[FitLog], None] | None = None,  # called after each, say to draw
     seed: int = 0,  # fixes which stretches are read
 ) -> FitLog:
     "Train `model` on next-token prediction with AdamW."
