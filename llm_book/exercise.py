@@ -763,14 +763,16 @@ def diagnosis(
     cases, right = fresh_cases(exercise), agree(exercise, got, want)
     first, n_right = right.index(False), sum(right)
     words = difference(got[first], want[first], **exercise.tolerances)
-    name = "" if exercise.probe else name_of(answer)
     arguments = ", ".join(describe(argument) for argument in cases[first])
-    said = [f"on `{name}({arguments})`, {sentence(words)}"]
+    call = f"`{name_of(answer)}({arguments})`"
+    where = f"the case ({arguments})" if exercise.probe else call
+    said = [f"on {where}, {sentence(words)}"]
     if len(want) > 1 and (factor := common_factor(got, want)):
         words = sentence(factor_words(factor))
         said.append(f"On every case it is off in the same way: {words}")
     if n_right:
-        said.append(f"{n_right} of {len(right)} cases are right.")
+        verb = "is" if n_right == 1 else "are"
+        said.append(f"{n_right} of {len(right)} cases {verb} right.")
     elif len(right) > 1:
         said.append(f"None of the {len(right)} cases is right.")
     return " ".join(said)

@@ -85,7 +85,7 @@ def test_two_mistakes_that_no_case_tells_apart_are_refused():
 def test_a_mistake_has_to_match_on_every_case():
     reverse = {"reversed": Mistake(lambda x: sorted(x)[::-1], "This sorts downwards.")}
     half = judge(demo(mistakes=reverse), lambda x: sorted(x)[::-1] if len(x) == 2 else sorted(x))
-    assert half.mistake is None and "in reverse order" in half.words and "1 of 2 cases are right" in half.words
+    assert half.mistake is None and "in reverse order" in half.words and "1 of 2 cases is right" in half.words
 
 
 def test_answers_can_not_reach_the_cases():

@@ -750,7 +750,7 @@ def test_answers_of_the_wrong_kind(demo):
     assert "on `max([0, 1])`" in check("demo.1", max).words  # written in C: it has no signature to look at
     probed = made(cases=[([2, 1],), ([3, 4],)], solution=sorted, probe=lambda f, x: f(x)[0])
     assert judge(probed, lambda x: [min(x)]).words == "right, on all 2 cases."
-    assert judge(probed, list).words == "on `([2, 1])`, it returned 2, expected 1. 1 of 2 cases are right."
+    assert judge(probed, list).words == "on the case ([2, 1]), it returned 2, expected 1. 1 of 2 cases is right."
     alone = judge(made(cases=[([2, 1],)], solution=sorted), lambda x: x[:1]).words
     assert alone == "on `f([2, 1])`, it has 1 item, expected 2."
     once = judge(made(cases=[(-3,)]), lambda x: 6 * abs(x)).words
