@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -334,9 +335,10 @@ def test_a_chapter_is_entered_where_its_number_puts_it(path, part, order):
 
 
 def test_serve_rebuilds_what_is_saved_and_tells_open_pages(book):
-    server = threading.Thread(target=serve.serve, args=(book.root, 18765), daemon=True)
-    server.start()
-    address = "http://127.0.0.1:18765/"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    threading.Thread(target=serve.serve, args=(book.root, port), daemon=True).start()
+    address = f"http://127.0.0.1:{port}/"
 
     def page(path: str) -> str:
         return urlopen(address + path, timeout=5).read().decode()

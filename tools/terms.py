@@ -1,7 +1,8 @@
-"""Terms: what a chapter sets in bold inside a sentence. They get an anchor where they stand and an entry in the glossary.
+"""Terms: what a chapter sets in bold in a sentence. They get an anchor where they stand and an entry in the glossary.
 
-Bold that begins a paragraph, a list item or a sentence is a lead-in (**Needs:**), and tables and boxes repeat what the
-text explains: there bold is only bold. Standard library only, like everything that the notebook filter imports.
+Not every bold is a term. A lead-in ends with a mark (**Needs:**), begins a list item, or begins a sentence with a word
+that no term begins with (**You need** Python); and tables and boxes repeat what the text explains. Standard library
+only, like everything that the notebook filter imports.
 """
 from __future__ import annotations
 
@@ -14,20 +15,23 @@ BOLD = re.compile(r"(?<![\w*\\])\*\*(?=[^\s*])([^*\n]+?)(?<=\S)\*\*(?![\w*])")
 LEAD = re.compile(r"(?:[-*+]|\d+\.|>|\[\^[^\]]+\]:)\s+")  # of list items, quotes and footnotes
 SENTENCE_END = re.compile(r"[.!?][”’\")*]*(?:\[\^[^\]]+\])*\s+(?=[A-Z0-9“‘\"(*$`\[])")
 DISPLAY = re.compile(r"\s*(\$\$.*?\$\$)", re.S)
+BEFORE = re.compile(r"(?:\A|\n\n)((?:[^\n]+\n)*?[^\n]+)\s+(\$\$(?:(?!\$\$).)*\$\$)[^\n]*\s*\Z", re.S)  # a paragraph and its formula
+NO_TERM = set("the this that these you it we they to with without in on if when where what how why for from not no as and but".split())
+MOST_WORDS = 4  # of a term; longer bold is emphasis
 
 
 @dataclass(frozen=True)
 class Term:
     "A term where a cell explains it."
 
-    words: str  # as written
+    words: str  # as written, without an article in front
     sentence: str  # around it, in Markdown of one line
     start: int  # where its `**` begins in the cell
     end: int
 
     @property
     def name(self) -> str:
-        return self.words.casefold()
+        return self.words.casefold().replace("-", " ")
 
     @property
     def anchor(self) -> str:
@@ -70,16 +74,28 @@ def explained(text: str, masked: str, position: int, block: str, match: re.Match
     "The term that bold text is, with its sentence; None for a lead-in."
     begins = [0, *(end.end() for end in SENTENCE_END.finditer(block)), *(item.end() for item in re.finditer(rf"^\s*{LEAD.pattern}", block, re.M))]
     start = max(begin for begin in begins if begin <= match.start())
-    if not block[start : match.start()].strip(" \n(“\"[") or match[1][-1] in ".:!?,":
+    if is_lead_in(block, start, match) or len(match[1].split()) > MOST_WORDS:
         return None
     stop = next((end.end() for end in SENTENCE_END.finditer(block, match.end())), len(block))
     item = re.compile(rf"\n\s*{LEAD.pattern}").search(block, match.end())
     stop = min(stop, item.start()) if item else stop
     sentence = text[position + start : position + stop].strip()
-    if sentence.endswith(":") and (formula := DISPLAY.match(text, position + len(block))):
+    if sentence[-1] not in ".!?" and (formula := DISPLAY.match(text, position + len(block))):
         sentence += " " + re.sub(r"[,;]?\s*\$\$$", " $$", formula[1])
+    if sentence[:1].islower() and (formula := BEFORE.search(text[: position + start])):
+        sentence = f"{SENTENCE_END.split(formula[1])[-1]} {formula[2]} {sentence}"
     sentence = re.sub(r"\[\^[^\]]+\]|\s*\{#eq-[\w-]+\}", "", sentence)
-    return Term(match[1], " ".join(sentence.split()), position + match.start(), position + match.end())
+    return Term(re.sub(r"^(?:an?|the) ", "", match[1], flags=re.I), " ".join(sentence.split()), position + match.start(), position + match.end())
+
+
+def is_lead_in(block: str, start: int, match: re.Match) -> bool:
+    "Whether bold text only leads into what follows; `start` is where its sentence begins."
+    if match[1][-1] in ".:!?,":
+        return True
+    if block[start : match.start()].strip(" \n(“\"["):
+        return False
+    in_item = re.search(rf"(?:^|\n)\s*{LEAD.pattern}\Z", block[:start])
+    return bool(in_item) or block[match.end() : match.end() + 1] == ":" or match[1].split()[0].casefold() in NO_TERM
 
 
 def anchored(text: str, found: list[Term]) -> str:
