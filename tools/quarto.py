@@ -97,7 +97,8 @@ def install() -> None:
     if program():
         print(f"quarto: {program()} is there already; `make book` uses it")
         return
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "quarto-cli"])
+    print("quarto: its PyPI package downloads the program, about 130 MB", flush=True)
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "quarto-cli"], capture_output=True)
     if done.returncode or not program():
         raise SystemExit(
             "quarto: could not be installed, probably because this machine doesn't reach the place its package downloads from. "
