@@ -26,7 +26,8 @@ def main() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     if args.slow:
         report.line("   nbdev: nbdev_test")
-        status = subprocess.call(["nbdev_test", "--n_workers", str(project.cores), "--do_print"], env=environment)
+        call = f"from nbdev.test import nbdev_test; nbdev_test(n_workers={project.cores}, do_print=True)"
+        status = subprocess.call([sys.executable, "-c", call], cwd=project.root, env=environment)
         if status:
             sys.exit(status)
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(project.cores), "--dist", "loadgroup", "--junitxml", str(project.executed / "pytest.xml")]
