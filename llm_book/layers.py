@@ -95,7 +95,8 @@ def rms_norm(
     y = at_least_float32(x)
     y = y * torch.rsqrt(y.square().mean(dim=-1, keepdim=True) + eps)
     if weight is not None:
-        y = y * (1 + weight if unit_offset else weight)
+        gain = at_least_float32(weight)  # 1 + weight would round in half precision
+        y = y * (1 + gain if unit_offset else gain)
     return y.to(x.dtype)
 
 # %% ../nbs/10_layers.ipynb #ly-rmsnorm-backward-code
@@ -113,7 +114,8 @@ def rms_norm_backward(
     n = wide * inv_rms
     grad_weight = (grad * n).reshape(-1, x.shape[-1]).sum(dim=0)
     if weight is not None:
-        grad = grad * (1 + weight if unit_offset else weight)
+        gain = at_least_float32(weight)
+        grad = grad * (1 + gain if unit_offset else gain)
     grad_x = inv_rms * (grad - n * (grad * n).mean(dim=-1, keepdim=True))
     return grad_x.to(x.dtype), grad_weight
 
@@ -181,7 +183,7 @@ def gelu_tanh(
 def silu(
     x: Float[Tensor, "*shape"],  # any numbers
 ) -> Float[Tensor, "*shape"]:
-    "Multiply `x` by its logistic function; also known as Swish."
+    "Multiply `x` by its logistic function, as Swish does (Hendrycks & Gimpel 2016)."
     y = at_least_float32(x)
     return (y * torch.sigmoid(y)).to(x.dtype)
 
@@ -234,7 +236,9 @@ def init_linear(
     if n_layers is not None and n_layers < 1:
         raise ValueError(f"n_layers={n_layers} is no depth; give the number of blocks")
     std = gain / math.sqrt(layer.in_features) if std is None else std
-    nn.init.normal_(layer.weight, std=std / math.sqrt(2 * (n_layers or 0.5)))
+    if n_layers is not None:
+        std /= math.sqrt(2 * n_layers)
+    nn.init.normal_(layer.weight, std=std)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer

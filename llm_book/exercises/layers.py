@@ -82,6 +82,30 @@ register(
                 "You added eps to the standard deviation. It belongs under the root, "
                 "where it also keeps the gradient finite.",
             ),
+            "eps forgotten": Mistake(
+                lambda x, eps: normalized_over(x, 0.0, (-1,)),
+                "You never used `eps`. It is added to the variance, under the root.",
+            ),
+            "D − 1, eps outside": Mistake(
+                lambda x, eps: (x - x.mean(-1, True)) / (x.std(-1, keepdim=True) + eps),
+                "Nearly. `x.std` divides by D − 1 unless you say `correction=0`, and "
+                "eps belongs under the root, to the variance.",
+            ),
+            "D − 1, eps forgotten": Mistake(
+                lambda x, eps: normalized_over(x, 0.0, (-1,), correction=1),
+                "Nearly. `x.std` divides by D − 1 unless you say `correction=0`, and "
+                "you never used `eps`: add it to the variance.",
+            ),
+            "over everything, D − 1": Mistake(
+                lambda x, eps: normalized_over(x, eps, tuple(range(x.ndim)), 1),
+                "You took one mean and one variance for all tokens together. Each "
+                "vector has its own: `dim=-1, keepdim=True`. And its variance divides "
+                "by D, not D − 1.",
+            ),
+            "only centered": Mistake(
+                lambda x, eps: x - x.mean(-1, True),
+                "The mean is gone. Now divide by the standard deviation.",
+            ),
             "no root": Mistake(
                 lambda x, eps: (x - x.mean(-1, True))
                 / (x.var(-1, keepdim=True, correction=0) + eps),
@@ -128,6 +152,16 @@ register(
                 lambda D, F, gated, bias: count_feed_forward(D, F, False, bias),
                 "You counted two matrices in both cases. A gated layer has three: "
                 "gate, up and down.",
+            ),
+            "three matrices": Mistake(
+                lambda D, F, gated, bias: count_feed_forward(D, F, True, bias),
+                "You counted three matrices in both cases. A plain MLP has two: "
+                "up and down.",
+            ),
+            "every bias has D numbers": Mistake(
+                lambda D, F, gated, bias: (2 + gated) * (D * F + D * bias),
+                "You gave each matrix a bias of D numbers. Only the last one has "
+                "D outputs.",
             ),
             "no biases": Mistake(
                 lambda D, F, gated, bias: count_feed_forward(D, F, gated, False),
@@ -220,6 +254,29 @@ register(
                 "You took the slope of erf at x. It is erf(x/√2), so the chain rule "
                 "changes the exponent and the factor.",
             ),
+            "erf of x": Mistake(
+                lambda grad_y, x: grad_y
+                * (0.5 * (1 + torch.erf(x)) + x * gelu_parts(x)[1]),
+                "Your Φ is too steep: it is ½ (1 + erf(x/√2)), and the √2 is missing.",
+            ),
+            "slope of the density": Mistake(
+                gelu_backward_with(lambda x, below, density: below - x**2 * density),
+                "You took the slope of φ. But φ is the slope already, that of Φ.",
+            ),
+            "minus": Mistake(
+                gelu_backward_with(lambda x, below, density: below - x * density),
+                "The product rule adds: Φ grows with x, so its slope is +φ.",
+            ),
+            "forward": Mistake(
+                gelu_backward_with(lambda x, below, density: x * below),
+                "You multiplied by GELU itself. Asked for is its slope.",
+            ),
+            "tanh form": Mistake(
+                lambda grad_y, x: torch.autograd.functional.vjp(
+                    lambda z: torch.nn.functional.gelu(z, approximate="tanh"), x, grad_y
+                )[1],
+                "This is the slope of the tanh form. Close, but take the exact Φ.",
+            ),
             "no chain rule": Mistake(
                 lambda grad_y, x: gelu_backward(torch.ones_like(x), x),
                 "This is the slope itself. Multiply it by what comes down, `grad_y`.",
@@ -286,6 +343,46 @@ register(
                 ),
                 "You added to the normalized stream. Pre-norm reads a normalized copy; "
                 "the stream itself passes untouched.",
+            ),
+            "stream normalized in pre": Mistake(
+                step_by(pre=lambda x, f, norm: norm(x) + f(norm(x))),
+                "In pre-norm you added to the normalized stream. The sublayer reads a "
+                "normalized copy; the stream itself passes untouched.",
+            ),
+            "pre and post swapped": Mistake(
+                step_by(
+                    pre=lambda x, f, norm: norm(x + f(x)),
+                    post=lambda x, f, norm: x + f(norm(x)),
+                ),
+                "You swapped pre and post. *Pre* comes before the sublayer, *post* "
+                "after the addition.",
+            ),
+            "output and post swapped": Mistake(
+                step_by(
+                    output=lambda x, f, norm: norm(x + f(x)),
+                    post=lambda x, f, norm: x + norm(f(x)),
+                ),
+                "You swapped output and post. The output norm takes what the sublayer "
+                "returns, post-norm the sum.",
+            ),
+            "output after the addition": Mistake(
+                step_by(output=lambda x, f, norm: norm(x + f(x))),
+                "Your output norm normalizes the sum: that is post-norm. It takes only "
+                "what the sublayer returns, before the addition.",
+            ),
+            "pre behind the sublayer": Mistake(
+                step_by(pre=lambda x, f, norm: x + norm(f(x))),
+                "In pre-norm you normalized what the sublayer returns: that is the "
+                "output norm. Normalize what it reads.",
+            ),
+            "sandwich without its upper slice": Mistake(
+                step_by(sandwich=lambda x, f, norm: x + f(norm(x))),
+                "Your sandwich has one slice. It normalizes after the sublayer, too, "
+                "before the addition.",
+            ),
+            "half a sandwich": Mistake(
+                step_by(sandwich=lambda x, f, norm: x + norm(f(x))),
+                "Your sandwich has one slice. It normalizes before the sublayer, too.",
             ),
             "post inside": Mistake(
                 step_by(post=lambda x, f, norm: x + norm(f(x))),
@@ -356,6 +453,20 @@ register(
                 lambda x, luck, p: x * (luck < p) / p,
                 "You kept the entries with luck below p. Those are the lost ones.",
             ),
+            "kept the unlucky, enlarged well": Mistake(
+                lambda x, luck, p: x * (luck < p) / (1 - p),
+                "You kept the entries with luck below p. Those are the lost ones.",
+            ),
+            "kept the unlucky, not enlarged": Mistake(
+                lambda x, luck, p: x * (luck < p),
+                "You kept the entries with luck below p. Those are the lost ones, and "
+                "the others are to be enlarged.",
+            ),
+            "other entries": Mistake(
+                lambda x, luck, p: x * (luck < 1 - p) / (1 - p),
+                "The right share is kept, but of other entries: lost are those with "
+                "luck below p.",
+            ),
             "whole vectors": Mistake(
                 lambda x, luck, p: x * (luck[..., :1] >= p) / (1 - p),
                 "You used one number for a whole vector. Every entry has its own luck.",
@@ -398,6 +509,11 @@ register(
                 lambda g, b, W, c: (g[:, None] * W, c + W @ b),
                 "You scaled the rows of the matrix. The gain multiplies what goes "
                 "*in*, and that meets the columns.",
+            ),
+            "gain instead of shift": Mistake(
+                lambda g, b, W, c: (W * g, c + W @ g),
+                "You sent the gain through the matrix as well. It is the shift that "
+                "becomes part of the bias.",
             ),
             "shift forgotten": Mistake(
                 lambda g, b, W, c: (W * g, c),
@@ -467,8 +583,8 @@ register(
         mistakes={
             "angles added": Mistake(
                 turned_by,
-                "You added the angles. Each turn goes off in a new direction, so the "
-                "cosines multiply.",
+                "You added the angles. Each turn goes off in a new direction, so it is "
+                "their cosines that multiply.",
             ),
             "no root": Mistake(
                 lambda sizes, first, last: cosine_between(sizes, first, last) ** 2,
@@ -489,6 +605,22 @@ register(
             "always equal": Mistake(
                 lambda sizes, first, last: 2 ** (-(last - first) / 2),
                 "You took 45° per sublayer. That is post-norm; here the stream grows.",
+            ),
+            "stream stays at 1": Mistake(
+                lambda sizes, first, last: math.prod(
+                    (1 + size**2) ** -0.5 for size in sizes[first:last]
+                ),
+                "You let each correction meet a stream of size 1. By then the earlier "
+                "corrections have made it longer.",
+            ),
+            "begun anew": Mistake(
+                lambda sizes, first, last: stream_square(sizes[first:last], last)
+                ** -0.5,
+                "You began anew with a stream of size 1. At `first` it has grown.",
+            ),
+            "upside down": Mistake(
+                lambda sizes, first, last: 1 / cosine_between(sizes, first, last),
+                "No cosine is above 1: the shorter stream goes on top.",
             ),
             "from the start": Mistake(
                 lambda sizes, first, last: 1 / math.sqrt(stream_square(sizes, last)),
