@@ -552,7 +552,7 @@ def test_a_changed_byte_in_a_tar_gz(tmp_path):
     whole = pack(tmp_path / "box", "gz", {"a": CONTENT}).read_bytes()
     middle = len(whole) // 2
     (tmp_path / "box").write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    with pytest.raises((ValueError, OSError)):
+    with pytest.raises(ValueError, match="box is damaged or can't be read"):
         extract(tmp_path / "box", tmp_path / "folder")
     assert only(tmp_path) == ["box"]
 

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['bytes_per_character', 'utf8', 'marked', 'marked_longer', 'cut', 'last_first_byte', 'p_new', 'expected_vocabulary',
-           'runs', 'contamination', 'monkey_exponent']
+           'runs', 'contamination', 'in_letters', 'shorter', 'monkey_exponent']
 
 # %% ../../nbs/exercises/01_corpus.ipynb #cox-imports
 import math
@@ -44,9 +44,18 @@ register(
                 lambda text: len(text.encode("utf-16-le")) / len(text),
                 "You encoded as UTF-16, where even plain letters take two bytes.",
             ),
+            "UTF-16 with its mark": Mistake(
+                lambda text: len(text.encode("utf-16")) / len(text),
+                "You encoded as UTF-16, where even plain letters take two bytes and a "
+                "byte order mark comes first.",
+            ),
             "the sum": Mistake(
                 lambda text: float(len(text.encode())),
                 "This is the size of the whole text. Divide by its length.",
+            ),
+            "rounded to the nearest": Mistake(
+                lambda text: round(len(text.encode()) / len(text)),
+                "You rounded. A mean is rarely a whole number.",
             ),
             "rounded": Mistake(
                 lambda text: len(text.encode()) // len(text),
@@ -120,6 +129,15 @@ register(
                 "Your first byte does not say how many bytes the character has: n ones "
                 "and a zero.",
             ),
+            "no bits in the first byte": Mistake(
+                lambda c: (
+                    utf8(c)
+                    if c < 0x80
+                    else bytes([0xFF << (8 - len(utf8(c))) & 0xFF]) + utf8(c)[1:]
+                ),
+                "Your first byte has its marker and nothing else: put the highest bits "
+                "of the code point behind it.",
+            ),
             "lowest bits first": Mistake(
                 lambda c: marked(c, backwards=True),
                 "Your middle bytes are in the wrong order. The highest bits come "
@@ -163,9 +181,8 @@ def cut(
     n: int,  # bytes, at most
 ) -> bytes:  # valid UTF-8
     "Return the longest beginning of whole characters with at most `n` bytes."
-    while (
-        0 < n < len(data) and data[n] >> 6 == 0b10
-    ):  # the next byte belongs to the character before it
+    # a byte that begins with 10 belongs to the character before it
+    while 0 < n < len(data) and data[n] >> 6 == 0b10:
         n -= 1
     return data[:n]
 
@@ -212,11 +229,18 @@ register(
                 "You go back to the last first byte even if its character is whole, "
                 "and lose that character.",
             ),
+            "one step back": Mistake(
+                lambda data, n: data[
+                    : n - (n < len(data) and data[n] >> 6 == 0b10)
+                ],
+                "You go back by one byte at most. A character can have four: go on "
+                "until the cut is in front of a first byte.",
+            ),
             "looks at the last byte": Mistake(
                 lambda data, n: data[:n].rstrip(bytes(range(0x80, 0xC0))),
                 "You take middle bytes off the end. What is left may end in a first "
-                "byte without them, or a whole "
-                "character lose its end. Look at the byte *after* the cut.",
+                "byte without them, or a whole character may "
+                "lose its end. Look at the byte *after* the cut.",
             ),
         },
         hints=[
@@ -254,13 +278,17 @@ register(
             "of the dictionary": Mistake(
                 lambda read: [*Counter(read).values()].count(1) / len(set(read)),
                 "You divided by the number of distinct words. That is the exponent of "
-                "Heaps' law; "
-                "the chance that the next word is new is over all words read.",
+                "Heaps' law; the chance that the next word is new is over all words "
+                "read.",
             ),
             "distinct words": Mistake(
                 lambda read: len(set(read)) / len(read),
                 "This is how often a word *was* new, on average since the first. New "
                 "words get rarer as you read.",
+            ),
+            "not divided": Mistake(
+                lambda read: [*Counter(read).values()].count(1),
+                "This is how many words were met once. Divide by how many were read.",
             ),
             "the other side": Mistake(
                 lambda read: 1 - [*Counter(read).values()].count(1) / len(read),
@@ -313,6 +341,20 @@ register(
                 "You put each word back after drawing it. That is close in long texts; "
                 "here the draws are without replacement.",
             ),
+            "rounded": Mistake(
+                lambda counts, n: sum(
+                    map(
+                        lambda times: (
+                            1
+                            - math.comb(sum(counts) - times, n)
+                            // math.comb(sum(counts), n)
+                        ),
+                        counts,
+                    )
+                ),
+                "You used `//`, which rounds down. Divide with `/`: a mean is rarely a "
+                "whole number.",
+            ),
             "a straight line": Mistake(
                 lambda counts, n: len(counts) * n / sum(counts),
                 "You scaled the vocabulary down in proportion. The first words bring "
@@ -362,6 +404,24 @@ def contamination(
 #| output: false
 #| code-fold: true
 #| code-summary: "The mistakes it recognizes"
+def in_letters(
+    test: Sequence[Sequence[str]],  # as for `contamination`
+    train: Sequence[Sequence[str]],  # as for `contamination`
+    n: int,  # words in a run
+) -> float:
+    "Search runs in the joined text, without regard to where words begin."
+    texts, asked = [" ".join(words) for words in train], runs(test, n)
+    found = [run for run in asked if any(" ".join(run) in text for text in texts)]
+    return len(found) / len(asked)
+
+
+def shorter(
+    documents: Sequence[Sequence[str]],  # each a list of words
+) -> list[Sequence[str]]:
+    "Drop the last word of each document, and so its last run."
+    return [words[:-1] for words in documents]
+
+
 register(
     Exercise(
         id="corpus.6",
@@ -372,7 +432,8 @@ register(
             ([list("abcd")], [list("xbcy")], 2),
             ([list("ababa"), list("xy")], [list("zab"), list("bq")], 2),
             ([list("abc"), list("def")], [list("cdefg"), list("bc")], 2),
-            ([list("abc"), list("def")], [list("zabc"), list("cde")], 3),
+            ([list("abcd"), list("def")], [list("zabc"), list("cde")], 3),
+            ([["a", "cat", "sat"]], [["extra", "cats", "cat", "sat"]], 2),
         ],
         mistakes={
             "each run once": Mistake(
@@ -393,6 +454,16 @@ register(
                 ),
                 "You joined the documents first, so some of your runs begin in one and "
                 "end in the next.",
+            ),
+            "letters instead of words": Mistake(
+                in_letters,
+                "You searched in the joined text, where 'a cat' also stands in 'extra "
+                "cats'. Compare whole words.",
+            ),
+            "the last run is missing": Mistake(
+                lambda test, train, n: contamination(shorter(test), shorter(train), n),
+                "You miss the last run of each document: there are `k - n + 1` of "
+                "them, and `range` leaves its end out.",
             ),
             "single words": Mistake(
                 lambda test, train, n: contamination(test, train, 1),
@@ -437,8 +508,8 @@ register(
             "the exponent of Heaps' law": Mistake(
                 lambda n_letters, p_space: 1 / monkey_exponent(n_letters, p_space),
                 "You divided the growth of the rank by the fall of the probability. "
-                "It is the other way around; "
-                "what you have is the exponent with which the vocabulary grows.",
+                "It is the other way around; what you have is the exponent with which "
+                "the vocabulary grows.",
             ),
             "spaces for letters": Mistake(
                 lambda n_letters, p_space: 1 - math.log(p_space) / math.log(n_letters),
