@@ -314,8 +314,7 @@ def run_all(project: Project, todo: list[Notebook], runner: str, report: Report)
     "Run notebooks side by side, one per core, those that took longest last time first."
     if not todo:
         return [], []
-    expected = {nb.path: (last.cpu_s if (last := last_run(project, nb.path)) else 1000 + len(nb.code)) for nb in todo}
-    todo = sorted(todo, key=lambda nb: -expected[nb.path])
+    todo = sorted(todo, key=lambda nb: -expected_s(project, nb))
     count, finished = len(todo), []
 
     def one(nb: Notebook) -> Run | list[Problem]:
@@ -344,6 +343,14 @@ def run_all(project: Project, todo: list[Notebook], runner: str, report: Report)
         pool.shutdown(wait=False, cancel_futures=True)  # an interrupted build doesn't wait for its chapters
     problems = [problem for result in results if isinstance(result, list) for problem in result]
     return problems, [result for result in results if isinstance(result, Run)]
+
+
+def expected_s(project: Project, nb: Notebook) -> float:
+    "How long a notebook probably takes: as last time, or else as its chapter may."
+    if last := last_run(project, nb.path):
+        return last.cpu_s
+    budgets = {chapter.path: project.budget_s(chapter.name) for chapter in project.chapters if chapter.number < 90}
+    return budgets.get(nb.path, 0) + len(nb.code) / 1000
 
 
 def cost(project: Project, runs: Iterable[Run]) -> dict[str, dict]:
