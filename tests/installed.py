@@ -9,6 +9,7 @@ import argparse
 import importlib
 import importlib.machinery
 import importlib.metadata
+import importlib.util
 import os
 import pkgutil
 import re
@@ -51,12 +52,22 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def top_level(distribution: importlib.metadata.Distribution) -> set[str]:
+    "The names under which a distribution is imported (`packages_distributions` of Python 3.10 does not know them all)."
+    listed = (distribution.read_text("top_level.txt") or "").split()
+    paths = [file.parts for file in distribution.files or () if file.suffix in (".py", ".so", ".pyd")]
+    return {*listed, *(parts[0].partition(".")[0] for parts in paths if parts[0].isidentifier() or len(parts) == 1)}
+
+
 class Closure(importlib.machinery.PathFinder):
     "Finds modules as Python does, except those that belong to other distributions than `allowed`."
 
     def __init__(self, allowed: set[str]):
-        owners = importlib.metadata.packages_distributions()
-        self.hidden = {module for module, names in owners.items() if not allowed & set(map(normal, names))}
+        owners: dict[str, set[str]] = {}
+        for distribution in importlib.metadata.distributions():
+            for module in top_level(distribution):
+                owners.setdefault(module, set()).add(normal(distribution.metadata["Name"] or ""))
+        self.hidden = {module for module, names in owners.items() if not allowed & names}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.hidden:
@@ -111,8 +122,11 @@ def main() -> None:
     names = sorted(info.name for info in pkgutil.iter_modules(package.__path__, f"{options.package}."))
     for name in [f"{options.package}.{short}" for short in TORCH_FREE]:
         if name in names:
-            importlib.import_module(name)
-            check("torch" not in sys.modules, f"{name} imports torch, which it promises not to")
+            import_without_torch(name, finder)
+    if importlib.util.find_spec("torch"):  # built for CUDA, it looks for libraries in a process of its own
+        watching = False
+        importlib.import_module("torch")
+        watching = True
     inner = pkgutil.walk_packages(package.__path__, f"{options.package}.", onerror=fail)
     names = sorted(info.name for info in inner)
     for name in names:
@@ -123,6 +137,18 @@ def main() -> None:
     if options.example:
         watching = False
         run_example(Path(options.example))
+
+
+def import_without_torch(name: str, finder: Closure) -> None:
+    "Import a module where there is no torch."
+    finder.hidden.add("torch")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        check(error.name != "torch", f"{name} imports torch, which it promises not to")
+        raise
+    finally:
+        finder.hidden.discard("torch")
 
 
 def fail(name: str) -> None:

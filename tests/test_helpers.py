@@ -190,6 +190,7 @@ def test_loss_curve_draws_what_it_is_given(plt):
     assert ax.get_xlim()[1] == 3 and (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss (nats per token)")
     names = ["training 2.45", "held out 2.90", "one 2.41", "two 2.43", "three 2.50", "four 0.50"]
     assert texts(ax) == names and set(names) < set(svg_texts(ax))
+    ax.figure.draw_without_rendering()  # matplotlib 3.10 keeps the sizes of the last saved figure
     boxes = sorted((label.get_window_extent() for label in ax.texts), key=lambda box: box.y0)
     assert all(below.y1 <= above.y0 + 1 for below, above in itertools.pairwise(boxes))
     assert 0 < boxes[2].y0 - boxes[1].y1 < 5  # crowded labels touch almost, and no more
