@@ -98,9 +98,13 @@ def own_words(file: Path) -> int:
 
 
 def words(nb: dict) -> int:
-    "Words a reader reads: prose and the code that is shown."
-    shown = [source_of(c) for c in nb["cells"] if c["cell_type"] == "markdown" or not any(n == "hide" for _, n, _ in directives_of(source_of(c)))]
-    return sum(len(re.findall(r"[A-Za-z0-9]+", code_of(text))) for text in shown)
+    "Words a reader reads: prose, and the code that is shown without being unfolded."
+    return sum(len(re.findall(r"[A-Za-z0-9]+", code_of(source_of(cell)))) for cell in nb["cells"] if is_open(cell))
+
+
+def is_open(cell: dict) -> bool:
+    options = {name: value for _, name, value in directives_of(source_of(cell))}
+    return cell["cell_type"] == "markdown" or not ("hide" in options or options.get("code-fold") == "true")
 
 
 def names(project: Project, notebooks: dict[str, dict]) -> dict[str, list[str]]:
