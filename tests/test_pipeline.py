@@ -219,6 +219,12 @@ def test_svg_takes_the_pages_ink_and_keeps_its_ids_to_itself():
     assert "var(--fig-1, #2b62d9)" in out and "<style" not in out and 'height="36pt"' not in out
 
 
+def test_reading_times_count_prose_and_code_that_is_open():
+    text = {"cell_type": "markdown", "id": "t", "source": "two words"}
+    folded, hidden = code("b", "#| code-fold: true\nlong = code"), code("c", "#| hide\ny")
+    assert stage.words({"cells": [text, code("a", "#| export\nx = one"), folded, hidden]}) == 4
+
+
 def test_two_chapters_that_export_one_name_are_linked_by_module(book):
     book.cell(LINES, "lines-code", old="def by_line", new="def frequencies_of(text):\n    return frequencies(text)\n\n\ndef by_line")
     book.cell(EXERCISES, "ex-solution", old="def top", new="def by_line(\n    text: str,  # any text\n) -> str:  # the same\n    return text\n\n\ndef top")
