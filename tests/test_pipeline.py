@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import chapter
+import env
 import export
 import notebook_filter
 import quarto
@@ -291,6 +292,17 @@ def test_quartos_warnings_stop_the_build_and_its_pages_are_published(book, tmp_p
 
 
 # Commands
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_nothing_is_installed_through_a_link_to_another_checkouts_environment(tmp_path, monkeypatch):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / ".venv").symlink_to(tmp_path / "theirs")
+    monkeypatch.setattr(env, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(env.subprocess, "run", lambda *_, **__: pytest.fail("it ran something"))
+    with pytest.raises(SystemExit, match=r"is a link to .*theirs.*Fix: delete the link"):
+        env.install()
+    assert list((tmp_path / "theirs").iterdir()) == []
 
 
 def test_what_can_be_no_chapter_is_refused_and_nothing_is_written(book):

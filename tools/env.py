@@ -46,6 +46,11 @@ def up_to_date() -> bool:
 
 def install() -> None:
     "Install the pinned set into `.venv`. A set-up that was interrupted goes on where it stopped."
+    if VENV.is_symlink():
+        raise SystemExit(
+            f"env: .venv is a link to {VENV.resolve()}, which another checkout may use, so nothing is installed through it. "
+            "Fix: delete the link, or set LLM_BOOK_IN_ENV=1 to use that environment as it is."
+        )
     base = supported_python()
     if not runs(PYTHON):
         shutil.rmtree(VENV, ignore_errors=True)
