@@ -4,6 +4,7 @@ import re
 import shutil
 import zipfile
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,6 +12,7 @@ import generated
 import quarto
 from conftest import ROOT
 from generated.paths import misnamed
+from generated.stairs import drawing
 from notebook_filter import Context, filter_notebook
 from project import BuildError, Origin, Project
 from stage import Cell, Page, write_staged
@@ -157,6 +159,23 @@ def test_the_paths_of_the_book_name_pages_and_chapters_of_the_plan():
 def test_the_cover_needs_the_values_that_it_draws(book):
     with pytest.raises(BuildError, match="the cover draws blind_bits"):
         generated.PAGES["cover"](book(notebook(LAYERS)))
+
+
+def test_the_staircase_needs_the_values_that_it_draws(book):
+    with pytest.raises(BuildError, match="the staircase draws stairs_floor_0, .*, stairs_steps, which no cell"):
+        generated.PAGES["stairs"](book(notebook(LAYERS)))
+
+
+def test_the_staircase_has_a_step_for_each_floor():
+    floors = {"guess": 1.1, "one": 1.0, "two": 0.9, "limit": 0.7}
+    curve = [(1.0, 1.1), (10.0, 1.0), (100.0, 0.9), (2000.0, 0.7)]
+    drawn = [ElementTree.fromstring(part) for part in drawing(floors, curve)]
+    floor_heights = [float(path.get("d").split()[1].split("H")[0]) for path in drawn if "H" in path.get("d", "")]
+    points = next(path.get("d")[1:].split() for path in drawn if path.get("stroke") == "var(--fig-1)")
+    assert [float(point.split(",")[1]) for point in points] == floor_heights == sorted(floor_heights)
+    xs = [float(point.split(",")[0]) for point in points]
+    assert xs[0] == 0 and xs[-1] == 640 and abs((xs[2] - xs[1]) - (xs[1] - xs[0])) < 0.2  # logarithmic
+    assert {"guess 1.10", "limit 0.70", "1 training step", "1,000"} <= {part.text for part in drawn}
 
 
 # Reference and build

@@ -12,6 +12,7 @@ from .cover import cover
 from .glossary import glossary
 from .paths import contents, paths
 from .reference import reference
+from .stairs import stairs
 
 PAGES: dict[str, Callable[[Book], str]] = {
     "build-summary": summary,
@@ -23,4 +24,5 @@ PAGES: dict[str, Callable[[Book], str]] = {
     "glossary": glossary,
     "paths": paths,
     "reference": reference,
+    "stairs": stairs,
 }
