@@ -11,7 +11,7 @@ RUNGS = {  # what chapter 00 recorded → what it goes by
     "blind": "Blind guessing",
     "letters": "Counting letters",
     "pairs": "Counting pairs of letters",
-    "best": "The best table of counts",
+    "best": "Counting longer runs of letters",
     "tiny": "The network of the first chapter",
     "xz": "xz, a file compressor",
 }
