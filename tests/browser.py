@@ -23,7 +23,7 @@ from project import write
 
 WAIT_S = 60
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-dev-shm-usage"]
-KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "ArrowRight": (39, ""), "ArrowDown": (40, ""), "Tab": (9, ""), "/": (191, "/")}
+KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "ArrowRight": (39, ""), "ArrowDown": (40, ""), "ArrowLeft": (37, ""), "Home": (36, ""), "End": (35, ""), "Tab": (9, ""), "/": (191, "/")}
 
 
 # Before axe looks: what a page repeats thousands of times is left standing once. Code keeps one token of each color in

@@ -46,12 +46,15 @@ from llm_book.plot import (
     INK,
     N_SHADES,
     PALETTE,
+    VIEW_LETTERS,
+    attention_view,
     common_axis,
     draw_squares,
     heatmap,
     histograms_by_depth,
     loss_curve,
     n_averaged,
+    packed,
     running_mean,
     series,
     spread,
@@ -318,6 +321,43 @@ def test_figures_take_tensors(dtype, plt):
     assert len(histograms_by_depth({"a": x, "b": x[0]}).patches) == 2
     assert loss_curve(x.detach()[0].tolist(), {"best": x.detach()[0, 0]}).lines
     assert series(x.detach()[0])[1].tolist() == [0, 1, 2, 3] and series([x.detach()[0, 1]])[1].tolist() == [1]
+
+
+# Attention to be touched; what it does in a page is in test_browser.py
+
+
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**31))
+def test_packed_weights_come_back_to_within_a_step(n_queries, n_keys, seed):
+    weights = np.random.default_rng(seed).random((n_queries, n_keys)) ** 4
+    rows = packed(weights).split(".")
+    back = np.array([[VIEW_LETTERS.index(c) / 63 for c in row.ljust(n_keys, "A")] for row in rows])
+    assert np.abs(back - weights).max() <= 0.5 / 63 + 1e-9 and "A." not in packed(weights) + "."
+
+
+def test_a_view_takes_what_models_give():
+    torch = pytest.importorskip("torch")
+    weights = torch.softmax(torch.arange(48.0).view(2, 2, 3, 4) % 5, dim=-1)  # (L, H, T, S)
+    ways = [weights, weights.numpy(), list(weights), [layer[None].bfloat16() for layer in weights], weights.tolist()]
+    views = [attention_view(way, "abc", "wxyz", layer=2, name="a") for way in ways]
+    assert all(view.data() == views[0].data() for view in views)
+    assert views[0].weights.shape == (2, 2, 3, 4)
+    assert refusal(attention_view, weights, "abc").startswith("attention_view got weights of shape (2, 2, 3, 4) for 3 × 3 tokens")
+    assert "of one text" in refusal(attention_view, [weights], "abc", "wxyz")  # a batch of two
+
+
+def test_a_view_is_one_element_with_text_inside_and_small():
+    strange = ["</script>", "<!--", "`", "&amp;", '"', " ", "\n", b"\xe2", "é"]
+    n = len(strange)
+    view = attention_view(np.tril(np.ones((2, 3, n, n))) / n, strange, token=0)
+    page = view._repr_html_()
+    assert page.startswith('<div class="attention-view" id="attention-') and page.endswith("</div>")
+    assert page.count("<script") == page.count("</script>") == 2 and "<!--" not in page
+    assert "`" not in page and "src=" not in page and "http" not in page and not re.search(r"\son\w+=", page)
+    assert "uuid" not in page and page == attention_view(np.tril(np.ones((2, 3, n, n))) / n, strange, token=0)._repr_html_()
+    assert repr(view).splitlines()[2].split() == ["token", "head", "1", "head", "2", "head", "3"]
+    assert len(repr(view).splitlines()) == n + 3 and "&lt;/script&gt; (0) 11%" in page
+    big = attention_view(np.tril(np.ones((12, 12, 32, 32))) / 32, range(32))
+    assert len(big._repr_html_()) < 120_000  # 147,456 weights
 
 
 def test_a_missing_matplotlib_is_named():

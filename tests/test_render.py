@@ -325,6 +325,8 @@ FAULTS = {
     "footnote without text": (["A.[^1]"], "a footnote without text", "[^name]:"),
     "footnote defined twice": (["A.[^1]\n\n[^1]: b\n\n[^1]: c"], "pandoc warns", ""),
     "script in an output": ([("markdown", "```{=html}\n<script src='https://example.org/x.js'></script>\n```", {}, "c-output")], "pages load nothing", "table or a figure"),
+    "script that fetches": ([("markdown", "```{=html}\n<script>import('https://example.org/x.js')</script>\n```", {}, "c-output")], "pages load nothing", "table or a figure"),
+    "frame in an output": ([("markdown", "```{=html}\n<iframe srcdoc='x'></iframe>\n```", {}, "c-output")], "pages load nothing", "table or a figure"),
     "output without alt text": ([("markdown", "```{=html}\n<svg viewBox='0 0 1 1'></svg>\n```", {}, "c-output")], "<svg> has no alt text", "fig-alt"),
 }
 

@@ -15,6 +15,7 @@ TOKEN = re.compile(r"<!--cell (\d+)-->|<(a|img|svg|script|link|iframe)\b([^>]*)>
 ATTRIBUTE = re.compile(r'\s([a-z-]+)="([^"]*)"', re.I)
 LINE_ANCHOR = re.compile(r'<a href="#cb\d+-\d+" aria-hidden="true" tabindex="-1"></a>')
 CODE_ID = re.compile(r'(<span|<div class="sourceCode") id="cb[\d-]+"')
+FETCH = re.compile(r"://|\bimport\b|\bfetch\(|XMLHttpRequest|requirejs", re.I)
 MARK = re.compile(r"<!--cell \d+-->\n?")
 
 
@@ -39,7 +40,8 @@ def anchors(cache: Cache, markup: str) -> dict:
 
 def scan(markup: str) -> dict:
     cell, ids, links, images = 0, [], [], []
-    for mark, tag, attributes, id in TOKEN.findall(markup):
+    for token in TOKEN.finditer(markup):
+        mark, tag, attributes, id = token.groups(default="")
         if mark:
             cell = int(mark)
         if id:
@@ -51,13 +53,19 @@ def scan(markup: str) -> dict:
             ids.append([cell, values["id"]])
         if tag == "a" and "href" in values:
             links.append([cell, values["href"]])
-        if tag in ("script", "link", "iframe"):
+        if tag in ("link", "iframe") or (tag == "script" and loads(attributes, markup[token.end() :])):
             images.append([cell, f"<{tag}>", "loads"])
         if tag == "img" and not values.get("alt") and values.get("aria-hidden") != "true":
             images.append([cell, values.get("src", "<img>"), "alt"])
         if tag == "svg" and not values.get("aria-label") and values.get("aria-hidden") != "true":
             images.append([cell, "<svg>", "alt"])
     return {"ids": ids, "links": links, "images": images}
+
+
+def loads(attributes: str, rest: str) -> bool:
+    "Whether a script fetches anything: by `src`, or by an address in its text. Data in JSON fetch nothing."
+    text = rest[: rest.find("</script")]
+    return "src" in attributes or ("application/json" not in attributes and bool(FETCH.search(text)))
 
 
 def check(book: Book, cache: Cache, bodies: dict[str, str]) -> None:
