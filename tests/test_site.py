@@ -114,7 +114,7 @@ def word_of_one_page() -> tuple[str, str]:
     pages = defaultdict(set)
     for page in PAGES:
         article = re.search(r"<article.*?</article>", (BOOK / page).read_text(encoding="utf-8"), re.S)[0]
-        text = html.unescape(re.sub(r"<svg.*?</svg>|<[^>]+>", " ", article, flags=re.S))
+        text = html.unescape(re.sub(r"<(svg|script|style)\b.*?</\1>|<[^>]+>", " ", article, flags=re.S))
         for word in re.findall(r"[a-z]{9,}", text.lower()):
             pages[word[:5]].add((page, word))
     single = (next(iter(found)) for found in pages.values() if len(found) == 1)
