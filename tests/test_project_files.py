@@ -327,12 +327,17 @@ def test_contributing_has_the_sections_that_messages_point_to():
             assert section in headings[f"{name}.md"], f"{file.name} points to {section!r} in {name}.md"
 
 
-def test_example_of_the_readme_runs():
-    block = re.search(r"^```python\n(.*?)^```", read("README.md"), re.S | re.M)[1]
-    assert len([line for line in block.splitlines() if line.strip()]) <= 10
-    done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, timeout=120, env={**os.environ})
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout) > 60, "it prints what the model wrote"
+def test_examples_of_the_readme_run():
+    network, world = re.findall(r"^```python\n(.*?)^```", read("README.md"), re.S | re.M)
+    said = []
+    for block in (network, world):
+        assert len([line for line in block.splitlines() if line.strip()]) <= 10
+        done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, timeout=120, env={**os.environ})
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert len(said[0]) > 60, "it prints what the model wrote"
+    story, bits = re.findall(r"  # (.*?)(?: …|: .*)$", world, re.M)
+    assert said[1].startswith(story) and f"{float(said[1].split()[-1]):.3f}" == bits
 
 
 # Git
