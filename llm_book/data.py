@@ -989,6 +989,8 @@ def items_at(
 class Loader:
     "Batches of a dataset: a function of the step, `loader[k]`, that can be iterated."
 
+    n_planned = 64  # steps whose order is computed at once
+
     def __init__(
         self,
         data: Any,  # has a length, and `data[k]` is a tuple of arrays: `Windows`, …
@@ -1012,6 +1014,7 @@ class Loader:
         self.rank, self.n_ranks = rank, n_ranks
         self.n_workers, self.prefetch = n_workers, prefetch
         self.step = 0  # of the next batch
+        self.plan = -1, np.zeros((0, 0), dtype=np.int64)  # see `items`
         self.end = math.inf if n_epochs is None else len(self)
         if self.end < 1 or n_workers < 0 or prefetch < 1:
             raise ValueError(
@@ -1035,13 +1038,20 @@ class Loader:
         step: int,  # any, in any order
     ) -> Int[np.ndarray, " B"]:  # which items of the data make the batch
         "Say what is read at a step, without reading it."
-        g = np.arange(self.batch_size) + self.batch_size * (
-            step * self.n_ranks + self.rank
-        )
-        n = len(self.data)
-        if self.n_epochs is not None:
-            g = g[g < self.n_epochs * n]
-        return items_at(g, n, self.seed) if self.shuffle else g % n
+        n, (number, plan) = len(self.data), self.plan
+        if number != step // self.n_planned:  # a long shuffle beats many short
+            number = step // self.n_planned
+            steps = number * self.n_planned + np.arange(self.n_planned)
+            firsts = self.batch_size * (steps * self.n_ranks + self.rank)
+            g = (firsts[:, None] + np.arange(self.batch_size)).reshape(-1)
+            plan = items_at(g, n, self.seed) if self.shuffle else g % n
+            plan = plan.reshape(self.n_planned, self.batch_size)
+            self.plan = number, plan
+        items = plan[step % self.n_planned]
+        if self.n_epochs is None:
+            return items.copy()
+        first = self.batch_size * (step * self.n_ranks + self.rank)
+        return items[: max(0, self.n_epochs * n - first)].copy()
 
     def __getitem__(self, step: int) -> tuple[Int[Tensor, "B T"], ...]:
         if not 0 <= step < self.end:
@@ -1144,21 +1154,22 @@ class Mixture:
                 f"source {lost[0]} gets no row in a block of {block}: make block larger"
             )
         self.starts = np.cumsum([0, *self.quotas])
+        self.recent = -1, np.zeros((2, 0), dtype=np.int64)  # a block, and its rows
         parts = [identity(s) if hasattr(s, "fingerprint") else "?" for s in sources]
         self.fingerprint = f"{parts} mixed {self.quotas} by {seed}, {n_rows} rows"
 
     def __len__(self) -> int:
         return self.n_rows
 
-    def locate(
+    def located(
         self,
-        g: Int[np.ndarray, " B"],  # rows of the training run
-    ) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]:
-        "Say from which source each row comes, and which item of it."
-        block, place = g // self.block, g % self.block
-        for one in np.unique(block):
-            here, key = block == one, epoch_key(self.seed, int(one))
-            place[here] = shuffled(place[here], self.block, key)
+        block: int,  # so many rows of the training run, of which this one is asked for
+    ) -> Int[np.ndarray, "2 N"]:  # the source of each row, and the item of it
+        "Say where the rows of a block come from."
+        if self.recent[0] == block:
+            return self.recent[1]
+        places = np.arange(self.block)
+        place = shuffled(places, self.block, epoch_key(self.seed, block))
         source = np.searchsorted(self.starts, place, side="right") - 1
         item = block * np.array(self.quotas)[source] + place - self.starts[source]
         for i in np.unique(source):  # `item` counts through all epochs so far
@@ -1167,7 +1178,19 @@ class Mixture:
                 here = (source == i) & (item // n == epoch)
                 key = epoch_key(self.seed, f"{i} {epoch}")
                 item[here] = shuffled(item[here] % n, n, key)
-        return source, item
+        self.recent = block, np.stack([source, item])
+        return self.recent[1]
+
+    def locate(
+        self,
+        g: Int[np.ndarray, " B"],  # rows of the training run
+    ) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]:
+        "Say from which source each row comes, and which item of it."
+        block, found = g // self.block, np.empty((2, len(g)), dtype=np.int64)
+        for one in np.unique(block):
+            here = block == one
+            found[:, here] = self.located(int(one))[:, g[here] % self.block]
+        return found[0], found[1]
 
     def __getitems__(
         self,
